@@ -1,0 +1,29 @@
+# labelnoise: every figure of the paper is one target, `snakemake figure2`.
+# What is computed is said by config/config.yaml; see docs/configuration.md.
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.3")
+
+
+configfile: Path(workflow.basedir, "config", "config.yaml")
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand(
+            "results/figures/{figure}.{kind}",
+            figure=CONFIG.figures,
+            kind=["pdf", "png", "csv"],
+        ),
+
+
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/analyze.smk"
+include: "workflow/rules/plot.smk"

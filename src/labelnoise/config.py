@@ -1,0 +1,293 @@
+"""The configuration: experiments, their grids, and the figures that draw them.
+
+The models here (and the `Settings` of each verb) are the one source of defaults, ranges, the JSON
+schema and the configuration reference in the docs. `load` turns what Snakemake read from YAML into
+a `Config`, or raises `ConfigError` with one line for each mistake: the key, the value found and
+what would be right.
+"""
+
+import difflib
+import importlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from .simulate.settings import Count, Real, Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; one line for each mistake."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Experiment(_Model):
+    """A grid of cells that share a verb and fixed settings, each run for every seed."""
+
+    verb: Literal["simulate"] = Field(description="what is done for each cell")
+    description: str = Field(default="", description="one line on what it is for")
+    settings: dict[str, Any] = Field(
+        default={}, description="fixed settings; what is left out has its default"
+    )
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default={}, description="settings and their values; a cell for each combination"
+    )
+    seeds: Count | Annotated[list[Seed], Field(min_length=1)] = Field(
+        default=8, description="how many seeds (0, 1, …), or a list of them"
+    )
+    seeds_per_job: Count = Field(default=4, description="seeds that share a job and a file")
+
+
+class FigureEntry(_Model):
+    """A figure: the module that draws it and the experiments that it draws."""
+
+    drawn_by: Name | None = Field(
+        default=None, description="module of `labelnoise.plot`; the figure's own name if left out"
+    )
+    experiments: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="experiments whose cells are drawn"
+    )
+    options: dict[str, Any] = Field(default={}, description="the module's `Options`")
+
+
+class Analysis(_Model):
+    """Thresholds of the analysis."""
+
+    lazy_threshold: Real = Field(
+        default=0.1,
+        gt=0,
+        description="a neuron has left the lazy regime when ‖w_i(t) − w_i(0)‖/‖w_i(0)‖ exceeds it",
+    )
+    alignment_onset: Real = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        description="Phase II starts when the mean alignment has gone this share of its way to 1",
+    )
+
+
+class Tracking(_Model):
+    """Where MLflow runs are kept."""
+
+    enabled: Annotated[bool, Field(strict=True)] = Field(
+        default=True, description="log finished artifacts when the workflow ends"
+    )
+    uri: str | None = Field(
+        default=None,
+        description="tracking store; MLFLOW_TRACKING_URI wins, left out: SQLite under results/",
+    )
+
+
+class _File(_Model):
+    experiments: dict[Name, Experiment] = Field(description="experiments by name")
+    figures: dict[Name, FigureEntry] = Field(description="figures by name; each is a target")
+    analysis: Analysis = Field(default=Analysis(), description="thresholds of the analysis")
+    tracking: Tracking = Field(default=Tracking(), description="where MLflow runs are kept")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="device of torch code; auto: a GPU where there is one"
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of an experiment's grid.
+
+    Attributes:
+        experiment: name of the experiment.
+        grid: the parameters that the path spells, in the order of the grid.
+        settings: all settings, defaults filled in.
+        blocks: the seeds of each job; the last block may be short.
+    """
+
+    experiment: str
+    grid: Mapping[str, object]
+    settings: Settings
+    blocks: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def path(self) -> str:
+        """`sigma=4.0/eta=0.001`; `single` for an experiment without a grid."""
+        return "/".join(f"{key}={value}" for key, value in self.grid.items()) or "single"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration, its grids expanded."""
+
+    cells: Mapping[str, tuple[Cell, ...]]
+    figures: Mapping[str, FigureEntry]
+    analysis: Analysis
+    tracking: Tracking
+    device: Literal["auto", "cpu", "cuda"]
+
+    def cell(self, experiment: str, path: str) -> Cell:
+        """The cell of an experiment with this path."""
+        return next(cell for cell in self.cells[experiment] if cell.path == path)
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _suggest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _check(model: type[_M], value: object, where: str, problems: list[str]) -> _M | None:
+    """Validate `value`; what is wrong goes to `problems`, prefixed with the key's full name."""
+    if not isinstance(value, Mapping):
+        problems.append(f"{where}: {_show(value)} is not a mapping of keys to values")
+        return None
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        for detail in error.errors():
+            # pydantic appends the union member it tried, and '[key]' for a bad key of a mapping
+            location = [str(part) for part in detail["loc"] if part != "[key]"]
+            key = ".".join(filter(None, [where, *location]))
+            if detail["type"] == "extra_forbidden":
+                hint = _suggest(location[-1], list(model.model_fields))
+                problems.append(f"{key}: no such key; {hint}")
+            elif detail["type"] == "missing":
+                problems.append(f"{key}: is missing")
+            elif detail["type"] == "value_error":
+                problems.append(f"{key}: {detail['ctx']['error']}")
+            else:
+                problems.append(f"{key}: got {_show(detail['input'])}; {detail['msg']}")
+        return None
+
+
+def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cell, ...]:
+    where = f"experiments.{name}"
+    for key in experiment.grid.keys() & experiment.settings.keys():
+        problems.append(f"{where}.grid.{key}: also fixed in {where}.settings; keep one of the two")
+    seeds = experiment.seeds
+    if isinstance(seeds, int):
+        seeds = list(range(seeds))
+    elif len(set(seeds)) < len(seeds):
+        problems.append(f"{where}.seeds: {_show(seeds)} repeats a seed; list each one once")
+    size = experiment.seeds_per_job
+    blocks = tuple(tuple(seeds[i : i + size]) for i in range(0, len(seeds), size))
+
+    cells: dict[str, Cell] = {}
+    for values in itertools.product(*experiment.grid.values()):
+        point = dict(zip(experiment.grid, values, strict=True))
+        found: list[str] = []
+        settings = _check(Settings, experiment.settings | point, where, found)
+        if settings is None:
+            for problem in found:
+                key, _, rest = problem.removeprefix(f"{where}.").partition(":")
+                part = (
+                    "grid." if key in point else "settings." if problem[len(where)] == "." else ""
+                )
+                line = f"{where}.{part}{key}:{rest}" if part else problem
+                if line not in problems:
+                    problems.append(line)
+            continue
+        cell = Cell(name, {key: getattr(settings, key) for key in point}, settings, blocks)
+        if cell.path in cells:
+            problems.append(f"{where}.grid: the cell {cell.path} comes twice; list each value once")
+        cells[cell.path] = cell
+    return tuple(cells.values())
+
+
+def plot_modules() -> list[str]:
+    """Names of the figure modules: what is in `labelnoise.plot` and has `Options` and `draw`."""
+    folder = Path(__file__).parent / "plot"
+    return sorted(path.stem for path in folder.glob("[a-z]*.py") if path.stem != "style")
+
+
+def _check_figure(
+    name: str, entry: FigureEntry, experiments: Mapping[str, object], problems: list[str]
+) -> FigureEntry:
+    """Check what a figure names; its options come back with the module's defaults filled in."""
+    where = f"figures.{name}"
+    for experiment in entry.experiments:
+        if experiment not in experiments:
+            hint = _suggest(experiment, list(experiments))
+            problems.append(f"{where}.experiments: no experiment {_show(experiment)}; {hint}")
+    module = entry.drawn_by or name
+    if module not in plot_modules():
+        key = f"{where}.drawn_by" if entry.drawn_by else where
+        hint = _suggest(module, plot_modules())
+        problems.append(f"{key}: no module {_show(module)} in labelnoise.plot; {hint}")
+        return entry
+    model = importlib.import_module(f"labelnoise.plot.{module}").Options
+    options = _check(model, entry.options, f"{where}.options", problems)
+    filled = options.model_dump(mode="json") if options else {}
+    return entry.model_copy(update={"drawn_by": module, "options": filled})
+
+
+def load(raw: Mapping[str, Any]) -> Config:
+    """Check a configuration and expand its grids.
+
+    Args:
+        raw: the configuration as read from YAML.
+
+    Raises:
+        ConfigError: with one line for each mistake.
+    """
+    problems: list[str] = []
+    sections = {key: value for key, value in raw.items() if key not in ("experiments", "figures")}
+    nested: dict[str, dict[str, Any]] = {"experiments": {}, "figures": {}}
+    for section, model in (("experiments", Experiment), ("figures", FigureEntry)):
+        if not isinstance(raw.get(section), Mapping) or not raw[section]:
+            problems.append(f"{section}: give at least one, as a mapping of names to entries")
+            continue
+        for name, value in raw[section].items():
+            nested[section][name] = _check(model, value, f"{section}.{name}", problems)
+    top = _check(_File, sections | {"experiments": {}, "figures": {}}, "", problems)
+    for section, entries in nested.items():
+        _check(
+            _File,
+            {"experiments": {}, "figures": {}, section: {k: v for k, v in entries.items() if v}},
+            "",
+            problems,
+        )
+    cells = {k: _expand(k, v, problems) for k, v in nested["experiments"].items() if v}
+    figures = {
+        k: _check_figure(k, v, nested["experiments"], problems)
+        for k, v in nested["figures"].items()
+        if v
+    }
+    if problems or top is None:
+        raise ConfigError("\n".join(problems))
+    return Config(cells, figures, top.analysis, top.tracking, top.device)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, for editors: settings and grids included."""
+    document = _File.model_json_schema()
+    settings = Settings.model_json_schema()["properties"]
+    experiment = document["$defs"]["Experiment"]["properties"]
+    for key in ("settings", "grid"):
+        experiment[key].update(
+            additionalProperties=False,
+            properties=settings
+            if key == "settings"
+            else {
+                name: {"type": "array", "minItems": 1, "items": item}
+                for name, item in settings.items()
+            },
+        )
+    document["title"] = "labelnoise configuration"
+    # an overlay file (config/smoke.yaml) holds only what differs
+    for definition in (document, *document["$defs"].values()):
+        definition.pop("required", None)
+    return document

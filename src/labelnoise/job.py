@@ -1,0 +1,89 @@
+"""The frame of a workflow job: its log, its progress, its artifact and the record beside it."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .provenance import file_digest, origin
+from .store import write_dataset, write_json
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PACE = 5.0
+"""Seconds between two lines of progress."""
+
+
+class Job:
+    """One Snakemake job, from its `snakemake` object.
+
+    Attributes:
+        recipe: everything that decides the artifact (the rule's one param).
+        inputs: digest of each input file by its path.
+    """
+
+    def __init__(self, snakemake: Any) -> None:
+        self._started = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self._verb: str = snakemake.rule
+        self._record = Path(snakemake.output.record)
+        self._label = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
+        self._log = logging.getLogger("labelnoise")
+        self._log.setLevel(logging.INFO)
+        self._log.addHandler(logging.FileHandler(snakemake.log[0], mode="w", encoding="utf-8"))
+        self._log.addHandler(logging.StreamHandler(sys.stderr))
+        for handler in self._log.handlers:
+            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self.recipe: dict[str, Any] = json.loads(snakemake.params.recipe)
+        self.inputs = {str(path): file_digest(Path(path)) for path in snakemake.input}
+
+    def say(self, text: str) -> None:
+        """A line in the job's log and on the terminal."""
+        self._log.info("%s: %s", self._label, text)
+
+    def progress(self, total: int) -> Callable[[int], None]:
+        """A function to call with the work done out of `total`; it speaks every few seconds."""
+        said = time.monotonic()
+
+        def report(done: int) -> None:
+            nonlocal said
+            now = time.monotonic()
+            if done and now - said >= PACE:
+                said = now
+                left = (now - self._clock) / done * (total - done)
+                self.say(f"{done:,} of {total:,} steps ({done / total:.0%}), {left:.0f} s left")
+
+        return report
+
+    def save(self, data: "xr.Dataset", path: str, title: str, metrics: Mapping[str, float]) -> None:
+        """Write the job's netCDF artifact and its record."""
+        write_dataset(data, Path(path), title=title, recipe=self.recipe, inputs=self.inputs)
+        self.finish([path], metrics)
+
+    def finish(self, artifacts: list[str], metrics: Mapping[str, float], caption: str = "") -> None:
+        """Write the record beside the artifacts: what they are, from what, where and when.
+
+        Args:
+            artifacts: paths of the files that the job made, the main one first.
+            metrics: the summary numbers that a person would sort by.
+            caption: text that belongs to a figure.
+        """
+        seconds = time.monotonic() - self._clock
+        record = {
+            "verb": self._verb,
+            "recipe": self.recipe,
+            "artifacts": {path: file_digest(Path(path)) for path in artifacts},
+            "inputs": self.inputs,
+            "metrics": dict(metrics),
+            "caption": caption,
+            "origin": origin(),
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+        }
+        write_json(record, self._record)
+        self.say(f"{artifacts[0]} written, {seconds:.1f} s")

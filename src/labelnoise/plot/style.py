@@ -1,0 +1,170 @@
+"""One style for all figures: sizes, fonts, colours, the names of parameters, and saving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labelnoise.store import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TEXT_WIDTH = 7.0
+"""Width of a two-column figure, inches (AAAI)."""
+
+NO_NOISE = "#9a9a9a"
+"""Colour of runs without label noise, in every figure."""
+
+NOISE = ("#0b4f9e", "#c65102", "#1b7a43", "#7b2d8b", "#8a6d00", "#a61c3c")
+"""Colours of runs with noise, in the order of the grid; dark, so that they differ from NO_NOISE
+in grey too. The first one is the colour of the paper's σ = 4."""
+
+SYMBOLS = {
+    "samples": "n",
+    "width": "m",
+    "dim": "d",
+    "eta": "η",
+    "sigma": "σ",
+    "theta_star_norm": "‖θ*‖",
+}
+
+RC: dict[str, Any] = {
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # fonts embedded as TrueType
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class CellData:
+    """What a figure is given of one cell of an experiment.
+
+    Attributes:
+        experiment: name of the experiment.
+        grid: the parameters that tell the cell from the others.
+        settings: all its settings.
+        analysis: curves and phases over all seeds (`labelnoise.analyze.summary.summarize`).
+        blocks: trajectories, one dataset a block of seeds, opened lazily.
+    """
+
+    experiment: str
+    grid: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    analysis: xr.Dataset
+    blocks: Sequence[xr.Dataset]
+
+    def runs(self, seed: int) -> xr.Dataset:
+        """The trajectories of one seed."""
+        return next(block for block in self.blocks if seed in block["seed"].values).sel(seed=seed)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn figure, the numbers behind it (tidy) and what they say.
+
+    Attributes:
+        figure: the matplotlib figure.
+        numbers: every number drawn, one a row.
+        caption: what is seen, with the measured values.
+        metrics: the values that a person would compare between versions of the figure.
+    """
+
+    figure: Figure
+    numbers: pd.DataFrame
+    caption: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a cell is drawn: its colour and its label."""
+
+    color: str
+    label: str
+
+
+def parameter(name: str, value: object) -> str:
+    """`σ = 4`: a parameter by the paper's symbol where it has one."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{SYMBOLS.get(name, name)} = {text}"
+
+
+def looks(cells: Sequence[CellData]) -> list[Look]:
+    """A look for each cell: grey without label noise, else the palette in the grid's order."""
+    found, used = [], 0
+    for cell in cells:
+        color = NO_NOISE
+        if cell.settings["sigma"] > 0:
+            color = NOISE[used % len(NOISE)]
+            used += 1
+        label = ", ".join(parameter(*item) for item in cell.grid.items()) or cell.experiment
+        found.append(Look(color, label))
+    return found
+
+
+def apply_style() -> None:
+    """Set seaborn's and matplotlib's defaults to this project's style."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    mpl.use("agg")
+    sns.set_theme(style="ticks", rc=RC)
+
+
+def letter(axes: Axes, text: str) -> None:
+    """The panel's letter, above its upper left corner."""
+    axes.text(0, 1.04, text, transform=axes.transAxes, ha="left", va="bottom", fontweight="bold")
+
+
+def alive_seeds(analysis: xr.Dataset) -> list[int]:
+    """Seeds whose run did not diverge."""
+    return [int(s) for s in analysis["seed"].values[np.isnan(analysis["diverged_step"].values)]]
+
+
+def divergence_note(cells: Sequence[CellData]) -> str:
+    """What to say of runs that diverged and are left out of means; empty if none did."""
+    notes = []
+    for cell, look in zip(cells, looks(cells), strict=True):
+        steps = cell.analysis["diverged_step"].values
+        gone = np.isfinite(steps)
+        if gone.any():
+            first = f"{np.min(steps[gone]):,.0f}"
+            notes.append(
+                f"{look.label}: {gone.sum()} of {len(steps)} runs diverged (the first at step "
+                f"{first}) and are left out"
+            )
+    return "; ".join(notes)
+
+
+def save(drawing: Drawing, pdf: Path, png: Path, csv: Path) -> None:
+    """Write a drawing and its numbers; the same drawing gives the same bytes."""
+    with replacing(pdf) as path:
+        drawing.figure.savefig(path, metadata={"CreationDate": None})
+    with replacing(png) as path:
+        drawing.figure.savefig(path, metadata={"Software": None})
+    with replacing(csv) as path:
+        drawing.numbers.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")

@@ -1,0 +1,36 @@
+# Figures: each entry of `figures` in the configuration is one target of its own name.
+
+
+rule plot:
+    input:
+        plot_input,
+    output:
+        pdf="results/figures/{figure}.pdf",
+        png="results/figures/{figure}.png",
+        csv="results/figures/{figure}.csv",
+        record="results/figures/{figure}.json",
+    log:
+        "results/logs/figures/{figure}.log",
+    benchmark:
+        "results/benchmarks/figures/{figure}.tsv"
+    conda:
+        "labelnoise"
+    params:
+        recipe=plot_recipe,
+    message:
+        "plot {wildcards.figure}"
+    script:
+        "../scripts/plot.py"
+
+
+for name in CONFIG.figures:
+
+    rule:
+        name:
+            name
+        input:
+            expand(
+                "results/figures/{figure}.{kind}",
+                figure=name,
+                kind=["pdf", "png", "csv"],
+            ),

@@ -1,0 +1,18 @@
+"""Analyze all runs of one cell."""
+
+from contextlib import ExitStack
+
+import xarray as xr
+
+from labelnoise.analyze.summary import headline, summarize
+from labelnoise.job import Job
+from labelnoise.store import open_dataset
+
+job = Job(snakemake)
+with ExitStack() as files:
+    blocks = [files.enter_context(open_dataset(path)) for path in snakemake.input]
+    runs = xr.concat(blocks, "seed", data_vars="minimal", coords="minimal", compat="override")
+    eta = job.recipe["settings"]["eta"]
+    summary = summarize(runs, eta=eta, **job.recipe["analysis"]).compute()
+title = f"Curves and phases of {job.recipe['experiment']}"
+job.save(summary, snakemake.output.data, title, headline(summary))
