@@ -27,3 +27,4 @@ rule all:
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/analyze.smk"
 include: "workflow/rules/plot.smk"
+include: "workflow/rules/track.smk"

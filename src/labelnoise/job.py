@@ -76,6 +76,7 @@ class Job:
         seconds = time.monotonic() - self._clock
         record = {
             "verb": self._verb,
+            "artifact": artifacts[0],
             "recipe": self.recipe,
             "artifacts": {path: file_digest(Path(path)) for path in artifacts},
             "inputs": self.inputs,

@@ -12,7 +12,7 @@ rule analyze:
     benchmark:
         "results/benchmarks/analyze/{experiment}/{cell}.tsv"
     conda:
-        "labelnoise"
+        "../../environment.yml"
     params:
         recipe=analyze_recipe,
     message:

@@ -2,9 +2,20 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+
+# the code beside this Snakefile is the code that runs, here and in the jobs
+SOURCE = str(Path(workflow.basedir, "src"))
+sys.path.insert(0, SOURCE)
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+)
+
+sys.path.insert(0, SOURCE)
 
 from labelnoise.config import ConfigError, load
 from labelnoise.provenance import recipe
@@ -18,7 +29,17 @@ except ConfigError as error:
     raise WorkflowError(f"the configuration is wrong:\n{error}") from None
 
 
+# what every workflow ends with; also the target `track`
+TRACK = [sys.executable, "-m", "labelnoise", "track"]
+if CONFIG.tracking.uri:
+    TRACK += ["--uri", CONFIG.tracking.uri]
+
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
+
+
+def log_to_mlflow():
+    """Log what the workflow made; a tracking store that is away fails nothing."""
+    subprocess.run(TRACK, check=False)
 
 
 def one_of(names):

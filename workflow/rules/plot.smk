@@ -14,7 +14,7 @@ rule plot:
     benchmark:
         "results/benchmarks/figures/{figure}.tsv"
     conda:
-        "labelnoise"
+        "../../environment.yml"
     params:
         recipe=plot_recipe,
     message:

@@ -10,7 +10,7 @@ rule simulate:
     benchmark:
         "results/benchmarks/simulate/{experiment}/{cell}/block={block}.tsv"
     conda:
-        "labelnoise"
+        "../../environment.yml"
     threads: 1
     resources:
         device=CONFIG.device,

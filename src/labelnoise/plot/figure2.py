@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 UNIT = 1e5
 """Steps on the axes are counted in this unit."""
 
+CURVES = ["train_loss", "test_loss", "w_norm_mean", "alignment_mean"]
+
+COLUMNS = ["panel", "cell", "seed", "step", "neuron", "quantity", "value"]
+
 PHASES = {"Phase I": "#f4e3c8", "Phase II": "#d9e8d4"}
 
 
@@ -46,15 +51,23 @@ class Options(BaseModel):
     )
 
 
-def _curves(cells: Sequence[CellData], names: Sequence[str]) -> pd.DataFrame:
-    """The curves of all runs that did not diverge, tidy."""
+@dataclass(frozen=True)
+class _Shown:
+    """A cell with runs to show: its look, and the seed whose neurons are drawn."""
+
+    cell: CellData
+    look: Look
+    seed: int
+
+
+def _curves(living: Sequence[_Shown]) -> pd.DataFrame:
+    """The curves of all runs that did not diverge."""
     import pandas as pd
 
     frames = []
-    for cell, look in zip(cells, looks(cells), strict=True):
-        alive = cell.analysis[list(names)].sel(seed=alive_seeds(cell.analysis))
-        frame = alive.to_dataframe().reset_index()
-        frames.append(frame.assign(cell=look.label))
+    for shown in living:
+        analysis = shown.cell.analysis[CURVES].sel(seed=alive_seeds(shown.cell.analysis))
+        frames.append(analysis.to_dataframe().reset_index().assign(cell=shown.look.label))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -78,7 +91,7 @@ def _draw_curve(
     )
 
 
-def _mark_phases(axes: Axes, start: float, end: float, *, text: bool) -> None:
+def _mark_phases(axes: Axes, start: float, end: float) -> None:
     """Shade Phase I (up to `start`) and Phase II (from there to `end`), both in steps."""
     if np.isnan(start):
         start = end
@@ -86,22 +99,20 @@ def _mark_phases(axes: Axes, start: float, end: float, *, text: bool) -> None:
     for phase, (left, right) in spans.items():
         if right > left:
             axes.axvspan(left / UNIT, right / UNIT, color=PHASES[phase], linewidth=0, zorder=0)
-            if text:
-                axes.text(
-                    (left + right) / 2 / UNIT,
-                    1.02,
-                    phase,
-                    ha="center",
-                    va="bottom",
-                    transform=axes.get_xaxis_transform(),
-                    fontsize=7,
-                )
+            axes.text(
+                (left + right) / 2 / UNIT,
+                1.02,
+                phase,
+                ha="center",
+                va="bottom",
+                transform=axes.get_xaxis_transform(),
+                fontsize=7,
+            )
 
 
-def _draw_losses(axes: Axes, curves: pd.DataFrame, shown: Sequence[Look]) -> None:
+def _draw_losses(axes: Axes, curves: pd.DataFrame, palette: dict[str, str]) -> None:
     from matplotlib.lines import Line2D
 
-    palette = {look.label: look.color for look in shown}
     _draw_curve(axes, curves, "train_loss", palette)
     _draw_curve(axes, curves, "test_loss", palette, linestyle=":")
     axes.set_yscale("log")
@@ -109,18 +120,17 @@ def _draw_losses(axes: Axes, curves: pd.DataFrame, shown: Sequence[Look]) -> Non
     top = 2 * np.nanmax(curves[["train_loss", "test_loss"]].to_numpy())
     axes.set_ylim(1e-3, max(top, 1e-2))
     axes.set_ylabel("loss on clean labels")
-    floor = curves.groupby("cell", sort=False)[["train_loss", "test_loss"]].last().max(axis=1)
-    for look in shown:
-        if look.label in floor.index and floor[look.label] < 1e-3:
-            axes.annotate(
-                f"{look.label}: below $10^{{{int(np.ceil(np.log10(floor[look.label])))}}}$",
-                xy=(0.02, 0.02),
-                xytext=(0.1, 0.08),
-                xycoords="axes fraction",
-                color="0.35",
-                fontsize=6.5,
-                arrowprops={"arrowstyle": "->", "color": "0.45", "linewidth": 0.6},
-            )
+    last = curves.groupby("cell", sort=False)[["train_loss", "test_loss"]].last().max(axis=1)
+    for label, loss in last[(last > 0) & (last < 1e-3)].items():
+        axes.annotate(
+            f"{label}: below $10^{{{int(np.ceil(np.log10(loss)))}}}$",
+            xy=(0.02, 0.02),
+            xytext=(0.1, 0.08),
+            xycoords="axes fraction",
+            color="0.35",
+            fontsize=6.5,
+            arrowprops={"arrowstyle": "->", "color": "0.45", "linewidth": 0.6},
+        )
     handles = [
         Line2D([], [], color="0.2", label="training"),
         Line2D([], [], color="0.2", linestyle=":", label="test"),
@@ -128,43 +138,54 @@ def _draw_losses(axes: Axes, curves: pd.DataFrame, shown: Sequence[Look]) -> Non
     axes.legend(handles=handles, loc="upper right", handlelength=1.6, borderaxespad=0)
 
 
-def _draw_oscillation(
-    axes: Axes, cells: Sequence[CellData], shown: Sequence[Look], steps: int
-) -> pd.DataFrame:
+def _draw_oscillation(axes: Axes, pair: Sequence[_Shown], steps: int) -> pd.DataFrame:
     """One neuron's second-layer weight at every step; returns what was drawn."""
     import pandas as pd
 
     frames = []
-    for cell, look in zip(cells, shown, strict=True):
-        seeds = alive_seeds(cell.analysis)
-        if not seeds:
-            continue
-        trace = cell.runs(seeds[0])["a_trace"].sel(trace_step=slice(0, steps))
+    for shown, width in zip(reversed(pair), (0.6, 1.6), strict=False):
+        trace = shown.cell.runs(shown.seed)["a_trace"].sel(trace_step=slice(0, steps))
         one = trace.isel(trace_neuron=0)
-        axes.plot(one["trace_step"], one, color=look.color, linewidth=0.7)
+        axes.plot(one["trace_step"], one, color=shown.look.color, linewidth=width)
         frame = one.to_dataframe(name="value").reset_index()
+        frame = frame.rename(columns={"trace_step": "step", "trace_neuron": "neuron"})
         frames.append(
-            pd.DataFrame(
-                {
-                    "cell": look.label,
-                    "seed": seeds[0],
-                    "neuron": int(one["trace_neuron"]),
-                    "step": frame["trace_step"],
-                    "quantity": "a",
-                    "value": frame["value"],
-                }
-            )
+            frame.assign(panel="oscillation", cell=shown.look.label, seed=shown.seed, quantity="a")
         )
     axes.set_xlabel("step")
     axes.set_ylabel("$a_i$ of one neuron")
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return pd.concat(frames)
 
 
-def _plane(cell: CellData, look: Look, seed: int, step: int) -> pd.DataFrame:
-    """Every neuron's norm and alignment at the snapshot nearest to a step."""
-    runs = cell.runs(seed).sel(step=step, method="nearest")
-    frame = runs[["w_norm", "alignment"]].to_dataframe().reset_index()
-    return frame[["neuron", "step", "w_norm", "alignment"]].assign(cell=look.label, seed=seed)
+def _draw_planes(
+    panels: Sequence[Axes], pair: Sequence[_Shown], steps: Sequence[int]
+) -> pd.DataFrame:
+    """Every neuron of one run in the norm–alignment plane; returns what was drawn."""
+    import pandas as pd
+
+    planes = []
+    for axes, step in zip(panels, steps, strict=True):
+        for shown in pair:
+            runs = shown.cell.runs(shown.seed).sel(step=step, method="nearest")
+            plane = runs[["w_norm", "alignment"]].to_dataframe().reset_index()
+            axes.scatter(
+                plane["w_norm"],
+                plane["alignment"],
+                s=2.5,
+                color=shown.look.color,
+                alpha=0.5,
+                linewidths=0,
+                rasterized=True,
+            )
+            planes.append(plane.assign(cell=shown.look.label, seed=shown.seed))
+        axes.set_title(f"step {int(runs['step']):,}", pad=3)
+        axes.set_xlabel("norm $‖w_i‖$")
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1)
+    panels[0].set_ylabel("alignment with $θ^*$")
+    identity = ["cell", "seed", "step", "neuron"]
+    tidy = pd.concat(planes).melt(identity, ["w_norm", "alignment"], "quantity")
+    return tidy.assign(panel="plane")
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
@@ -180,94 +201,52 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     from matplotlib.lines import Line2D
 
     apply_style()
-    shown = looks(cells)
-    palette = {look.label: look.color for look in shown}
-    living = [i for i, cell in enumerate(cells) if alive_seeds(cell.analysis)]
     figure = plt.figure(figsize=(TEXT_WIDTH, 4.3), layout="constrained")
-    top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=[1.18, 1]))
     note = divergence_note(cells)
     if note:
         figure.supxlabel(note, fontsize=6.5, color="0.3")
+    living = [
+        _Shown(cell, look, alive_seeds(cell.analysis)[0])
+        for cell, look in zip(cells, looks(cells), strict=True)
+        if alive_seeds(cell.analysis)
+    ]
     if not living:
-        return Drawing(figure, pd.DataFrame(), f"Every run diverged. {note}.")
+        return Drawing(figure, pd.DataFrame(columns=COLUMNS), f"Every run diverged. {note}.")
+    by_noise = sorted(living, key=lambda shown: float(shown.cell.settings["sigma"]))
+    contrast, noisy = by_noise[0], by_noise[-1]
+    pair = [contrast, noisy] if len(living) > 1 else [noisy]
 
-    order = sorted(living, key=lambda i: cells[i].settings["sigma"])
-    contrast, noisy = order[0], order[-1]
-    phases = cells[noisy].analysis.sel(seed=alive_seeds(cells[noisy].analysis))
-    start = float(phases["alignment_step"].median())
-    end = float(phases["step"][-1])
-
-    names = ["train_loss", "test_loss", "w_norm_mean", "alignment_mean"]
-    curves = _curves([cells[i] for i in living], names)
+    phases = noisy.cell.analysis.sel(seed=alive_seeds(noisy.cell.analysis))
+    start, end = float(phases["alignment_step"].median()), float(phases["step"][-1])
+    curves = _curves(living)
+    palette = {shown.look.label: shown.look.color for shown in living}
+    top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=[1.18, 1]))
     losses, oscillation, norms, alignments = top.subplots(1, 4)
-    _draw_losses(losses, curves, [shown[i] for i in living])
-    trace = _draw_oscillation(oscillation, cells, shown, options.oscillation_steps)
-    for axes, name, label in (
-        (norms, "w_norm_mean", "mean norm $‖w_i‖$"),
-        (alignments, "alignment_mean", "mean alignment with $θ^*$"),
-    ):
-        _mark_phases(axes, start, end, text=True)
-        _draw_curve(axes, curves, name, palette)
-        axes.set_ylabel(label)
-        axes.set_ylim(0, None if name == "w_norm_mean" else 1)
-    _mark_phases(losses, start, end, text=True)
-    root = float(np.sqrt(cells[noisy].settings["eta"]))
+    _draw_losses(losses, curves, palette)
+    trace = _draw_oscillation(oscillation, pair, options.oscillation_steps)
+    _draw_curve(norms, curves, "w_norm_mean", palette)
+    norms.set(ylabel="mean norm $‖w_i‖$", ylim=(0, None))
+    root = float(np.sqrt(noisy.cell.settings["eta"]))
     norms.axhline(root, color="0.2", linewidth=0.7, linestyle=(0, (4, 2)))
     norms.annotate(r"$\sqrt{η}$", (0, root), (2, 2), textcoords="offset points", fontsize=7)
+    _draw_curve(alignments, curves, "alignment_mean", palette)
+    alignments.set(ylabel="mean alignment with $θ^*$", ylim=(0, 1))
     for axes in (losses, norms, alignments):
-        axes.set_xlabel(r"step ($\times 10^5$)")
-        axes.set_xlim(0, end / UNIT)
-    for axes, text in zip((losses, oscillation, norms, alignments), "abcd", strict=True):
+        _mark_phases(axes, start, end)
+        axes.set(xlabel=r"step ($\times 10^5$)", xlim=(0, end / UNIT))
+    panels = bottom.subplots(1, len(options.times), sharex=True, sharey=True, squeeze=False)[0]
+    planes = _draw_planes(panels, pair, [round(share * end) for share in options.times])
+    for axes, text in zip(
+        (losses, oscillation, norms, alignments, panels[0]), "abcde", strict=True
+    ):
         letter(axes, text)
-
-    seed = alive_seeds(cells[noisy].analysis)[0]
-    planes = []
-    steps = [round(share * end) for share in options.times]
-    panels = bottom.subplots(1, len(steps), sharex=True, sharey=True, squeeze=False)[0]
-    pair = [contrast, noisy] if contrast != noisy else [noisy]
-    for axes, step in zip(panels, steps, strict=True):
-        for i in pair:
-            same = (
-                seed
-                if seed in alive_seeds(cells[i].analysis)
-                else alive_seeds(cells[i].analysis)[0]
-            )
-            plane = _plane(cells[i], shown[i], same, step)
-            axes.scatter(
-                plane["w_norm"],
-                plane["alignment"],
-                s=2.5,
-                color=shown[i].color,
-                alpha=0.55 if i == noisy else 0.35,
-                linewidths=0,
-                rasterized=True,
-            )
-            planes.append(plane)
-        drawn = int(planes[-1]["step"].iloc[0])
-        axes.set_title(f"step {drawn:,}", pad=3)
-        axes.set_xlabel("norm $‖w_i‖$")
-        axes.set_ylim(0, 1)
-        axes.set_xlim(left=0)
-    panels[0].set_ylabel("alignment with $θ^*$")
-    letter(panels[0], "e")
-    handles = [
-        Line2D([], [], color=look.color, linewidth=2, label=look.label)
-        for look in (shown[i] for i in living)
-    ]
+    handles = [Line2D([], [], color=palette[label], linewidth=2, label=label) for label in palette]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
-    tidy_curves = curves.melt(["cell", "seed", "step"], names, "quantity").assign(panel="curves")
-    tidy_planes = (
-        pd.concat(planes)
-        .melt(["cell", "seed", "step", "neuron"], ["w_norm", "alignment"], "quantity")
-        .assign(panel="plane")
-    )
-    numbers = pd.concat(
-        [tidy_curves, trace.assign(panel="oscillation"), tidy_planes], ignore_index=True
-    )
-    columns = ["panel", "cell", "seed", "step", "neuron", "quantity", "value"]
-    caption, metrics = _caption(cells[noisy], shown[noisy], note)
-    return Drawing(figure, numbers.reindex(columns=columns), caption, metrics)
+    tidy = curves.melt(["cell", "seed", "step"], CURVES, "quantity").assign(panel="curves")
+    numbers = pd.concat([tidy, trace, planes], ignore_index=True).reindex(columns=COLUMNS)
+    caption, metrics = _caption(noisy.cell, noisy.look, note)
+    return Drawing(figure, numbers, caption, metrics)
 
 
 def _caption(cell: CellData, look: Look, note: str) -> tuple[str, dict[str, float]]:

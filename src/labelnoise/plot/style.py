@@ -49,6 +49,12 @@ RC: dict[str, Any] = {
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
     "lines.linewidth": 1.2,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -137,7 +143,16 @@ def apply_style() -> None:
 
 def letter(axes: Axes, text: str) -> None:
     """The panel's letter, above its upper left corner."""
-    axes.text(0, 1.04, text, transform=axes.transAxes, ha="left", va="bottom", fontweight="bold")
+    axes.annotate(
+        text,
+        (0, 1),
+        (-16, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+        fontweight="bold",
+    )
 
 
 def alive_seeds(analysis: xr.Dataset) -> list[int]:

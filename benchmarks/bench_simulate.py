@@ -1,0 +1,278 @@
+"""Steps per second of the simulator beside other ways to do the same work, on one core in float64.
+
+    python benchmarks/bench_simulate.py [--json FILE]
+
+All ways take the same steps from the same start: same samples in the same order, same label
+noise. They are first checked to reach the same network; then they are timed side by side, in
+rounds, so that whatever else the machine does hits all of them alike. Compilation is not timed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from labelnoise.simulate.engines import CompiledEngine
+from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
+from labelnoise.simulate.reduction import no_reduction, reduce
+from labelnoise.simulate.rules import sgd_step
+from labelnoise.simulate.run import simulate
+from labelnoise.simulate.settings import Settings
+
+SEED = 0
+ROUNDS = 5
+SLICE_SECONDS = 0.4
+CHECKED_STEPS = 500
+TOLERANCE = 1e-10
+DIMS = (10, 20, 50, 100)
+WIDTHS = (100, 1_000, 10_000, 100_000)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Steps to take: from the state [W | a], one step for each entry of `order` and `noise`."""
+
+    state: Floats
+    x: Floats
+    y: Floats
+    eta: float
+    order: NDArray[np.int32]
+    noise: Floats
+
+
+def notebook(work: Work) -> Floats:
+    """Autograd and an optimiser, one sample a step, as a notebook does it."""
+    w = torch.nn.Parameter(torch.tensor(work.state[:, :-1]))
+    a = torch.nn.Parameter(torch.tensor(work.state[:, -1]))
+    x, y = torch.tensor(work.x), torch.tensor(work.y)
+    optimiser = torch.optim.SGD([w, a], lr=work.eta)
+    for i, epsilon in zip(work.order.tolist(), work.noise.tolist(), strict=True):
+        optimiser.zero_grad()
+        loss = 0.5 * (a @ (w @ x[i]) - y[i] - epsilon) ** 2
+        loss.backward()
+        optimiser.step()
+    return np.column_stack([w.detach().numpy(), a.detach().numpy()])
+
+
+def torch_rule(work: Work) -> Floats:
+    """Hand-written gradients in torch: the project's reference rule, a batch of one run."""
+    w, a = torch.tensor(work.state[None, :, :-1]), torch.tensor(work.state[None, :, -1])
+    eta = torch.tensor([work.eta], dtype=torch.float64)
+    inputs = torch.tensor(work.x[work.order, None])
+    targets = torch.tensor((work.y[work.order] + work.noise)[:, None])
+    for x, target in zip(inputs, targets, strict=True):
+        w, a, _ = sgd_step(w, a, x, target, eta)
+    return np.column_stack([w[0].numpy(), a[0].numpy()])
+
+
+def numpy_rule(work: Work) -> Floats:
+    """Hand-written gradients in NumPy, in place, W stored so that the inner loops are m long."""
+    w, a = work.state[:, :-1].T.copy(), work.state[:, -1].copy()
+    change = np.empty_like(w)
+    for i, epsilon in zip(work.order.tolist(), work.noise.tolist(), strict=True):
+        x = work.x[i]
+        hidden = x @ w
+        step = -work.eta * (a @ hidden - work.y[i] - epsilon)
+        np.outer(step * x, a, out=change)
+        w += change
+        a += step * hidden
+    return np.column_stack([w.T, a])
+
+
+def compiled(work: Work) -> Floats:
+    """The project's compiled core, on whatever network it is given."""
+    engine = CompiledEngine(work.state[None], work.x[None], work.y[None], [work.eta])
+    engine.advance(work.order[None], work.noise[None])
+    if not np.isnan(engine.diverged_step[0]):
+        sys.exit(f"error: the timed run diverged at step {engine.diverged_step[0]:.0f}")
+    return engine.cores()[0]
+
+
+class Way:
+    """A function that takes steps, and the network, reduced or not, that it is given."""
+
+    def __init__(self, name: str, run: Callable[[Work], Floats], settings: Settings) -> None:
+        problem = draw_problem(settings, SEED)
+        shrink = reduce if settings.reduce else no_reduction
+        self.name, self.run, self.settings, self.y = name, run, settings, problem.y
+        self.reduction = shrink(problem.w, problem.a, problem.x)
+
+    def take(self, steps: int) -> tuple[Floats, float]:
+        """The state after so many steps from the start, and the seconds that they took."""
+        s, network = self.settings, self.reduction
+        order = sample_order(SEED, s.samples, 0, steps)
+        noise = s.sigma * label_noise(SEED, s.noise, 0, steps)
+        work = Work(network.core, network.inputs, self.y, s.eta, order, noise)
+        start = time.perf_counter()
+        state = self.run(work)
+        return state, time.perf_counter() - start
+
+    def steps_in(self, seconds: float) -> int:
+        """About how many steps it takes in so much time."""
+        steps, elapsed = 100, 0.0
+        while elapsed < seconds / 8:
+            steps *= 2
+            elapsed = self.take(steps)[1]
+        return int(steps * seconds / elapsed)
+
+
+def check_same(ways: list[Way]) -> float:
+    """The largest relative difference of any way's network from the first way's; exit if large."""
+    networks = [np.column_stack(way.reduction.lift(way.take(CHECKED_STEPS)[0])) for way in ways]
+    norm = np.linalg.norm(networks[0])
+    differences = [float(np.linalg.norm(network - networks[0]) / norm) for network in networks]
+    for way, difference in zip(ways, differences, strict=True):
+        if not difference <= TOLERANCE:
+            sys.exit(f"error: {way.name}: other network than {ways[0].name} ({difference:.1e})")
+    return max(differences)
+
+
+def side_by_side(ways: list[Way]) -> list[dict[str, Any]]:
+    """Median steps/s of each way; median over rounds of how many times as fast the first one is."""
+    lengths = [way.steps_in(SLICE_SECONDS) for way in ways]
+    rounds = [
+        [steps / way.take(steps)[1] for way, steps in zip(ways, lengths, strict=True)]
+        for _ in range(ROUNDS)
+    ]
+    return [
+        {
+            "way": way.name,
+            "steps_per_second": statistics.median(rates[i] for rates in rounds),
+            "this_project_times": statistics.median(rates[0] / rates[i] for rates in rounds),
+        }
+        for i, way in enumerate(ways)
+    ]
+
+
+def sweep(settings: list[Settings]) -> list[float]:
+    """Steps/s of the compiled core for each of these settings, measured side by side."""
+    rows = side_by_side([Way("compiled, reduced", compiled, each) for each in settings])
+    return [row["steps_per_second"] for row in rows]
+
+
+def whole_call(settings: Settings) -> float:
+    """Steps/s of `simulate`, with all that it records: median of `ROUNDS` calls of one seed."""
+    seconds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        simulate(settings, [SEED])
+        seconds.append(time.perf_counter() - start)
+    return settings.steps / statistics.median(seconds)
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor()
+    return {
+        "date": date.today().isoformat(),
+        "CPU": f"{name} (LLVM: {llvmlite.binding.get_host_cpu_name()})",
+        "cores": f"1 used of {os.cpu_count()}",
+        "Python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def measure() -> dict[str, Any]:
+    """All that is measured, and whether it meets the goals."""
+    authors = Settings(samples=200, width=1000, dim=20, eta=1e-3, sigma=4.0)
+    full = authors.model_copy(update={"reduce": False})
+    ways = [
+        Way("this project: compiled, reduced", compiled, authors),
+        Way("compiled, not reduced", compiled, full),
+        Way("NumPy, hand-written gradients", numpy_rule, full),
+        Way("torch, hand-written gradients", torch_rule, full),
+        Way("torch, autograd + `optim.SGD`", notebook, full),
+    ]
+    difference = check_same(ways)
+    table = side_by_side(ways)
+    by_dim = sweep([authors.model_copy(update={"dim": d}) for d in DIMS])
+    # η m > 2 would diverge: wider networks take smaller steps
+    by_width = sweep(
+        [authors.model_copy(update={"width": m, "eta": min(authors.eta, 1 / m)}) for m in WIDTHS]
+    )
+    return {
+        "machine": machine(),
+        "largest_relative_difference": difference,
+        "ways": table,
+        "simulate_steps_per_second": whole_call(authors),
+        "steps_per_second_by_dim": dict(zip(DIMS, by_dim, strict=True)),
+        "steps_per_second_by_width": dict(zip(WIDTHS, by_width, strict=True)),
+        "goals": {
+            "at least 4e6 steps/s at d = 20": table[0]["steps_per_second"] >= 4e6,
+            "at least 100 times NumPy": table[2]["this_project_times"] >= 100,
+        },
+    }
+
+
+def report(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    core = results["ways"][0]["steps_per_second"]
+    whole = results["simulate_steps_per_second"]
+    lines = [
+        "; ".join(f"{name} {value}" for name, value in results["machine"].items()),
+        "",
+        "One core, float64, n = 200, d = 20, m = 1000, η = 1e-3, σ = 4; a step is one sample.",
+        f"After {CHECKED_STEPS} steps all ways are at the same network, "
+        f"to {results['largest_relative_difference']:.0e} relative.",
+        "",
+        "| way | steps/s | this project is so many times as fast |",
+        "|---|---:|---:|",
+    ]
+    for row in results["ways"]:
+        rate, times = row["steps_per_second"], row["this_project_times"]
+        lines.append(f"| {row['way']} | {rate:.2e} | {times:.3g} |")
+    lines += [
+        "",
+        "The whole `simulate()` call (1,000,000 steps, 201 snapshots, 2,000 traced steps, 1 seed): "
+        f"{whole:.2e} steps/s, {whole / core:.0%} of the compiled core alone.",
+    ]
+    for symbol, name in {"d": "dim", "m": "width"}.items():
+        rates = results[f"steps_per_second_by_{name}"]
+        lines += [
+            "",
+            f"| {symbol} | " + " | ".join(f"{value:,}" for value in rates) + " |",
+            "|---|" + "---:|" * len(rates),
+            "| steps/s | " + " | ".join(f"{rate:.2e}" for rate in rates.values()) + " |",
+        ]
+    lines.append("")
+    lines += [f"- {goal}: {'met' if met else 'missed'}" for goal, met in results["goals"].items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and save where asked to."""
+    parser = argparse.ArgumentParser(description="Steps per second of the simulator.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also save the numbers here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        results = measure()
+    print(report(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The command line: `labelnoise track`, `labelnoise ui`, `labelnoise docs`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from .track import calm_mlflow, store_uri, track
+
+
+def _track(arguments: argparse.Namespace) -> int:
+    uri = store_uri(arguments.results, arguments.uri)
+    try:
+        report = track(arguments.results, uri)
+    except Exception as error:  # whatever the store does, the results are safe
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        print(
+            f"MLflow: not everything was logged to {uri}: {first}\n"
+            "MLflow: all results are safe; `make track` logs what is missing",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({uri})")
+    return 0
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    calm_mlflow()
+    uri = store_uri(arguments.results, arguments.uri)
+    if uri.startswith(("http:", "https:")):
+        print(f"MLflow: the tracking server is at {uri}")
+        return 0
+    if _track(arguments):
+        return 1
+    # no job queue and one worker: a sixth of the memory
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--workers", "1", "--port", str(arguments.port)]
+    print(f"MLflow: http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
+    return os.execv(sys.executable, command)
+
+
+def _docs(arguments: argparse.Namespace) -> int:
+    from .reference import generated
+
+    stale = []
+    for path, text in generated(arguments.root).items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(path)
+            if not arguments.check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(f"{path}: {'out of date; run `make docs`' if arguments.check else 'written'}")
+    return int(bool(stale) and arguments.check)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    parser = argparse.ArgumentParser("labelnoise", description="Beside the Snakemake workflow.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument("--results", type=Path, default=Path("results"), help="results folder")
+    store.add_argument("--uri", help="tracking store, unless MLFLOW_TRACKING_URI is set")
+    command = commands.add_parser(
+        "track", parents=[store], help="log to MLflow every artifact that is not there yet"
+    )
+    command.set_defaults(run=_track)
+    command = commands.add_parser("ui", parents=[store], help="track, then open the MLflow pages")
+    command.add_argument("--port", type=int, default=5000, help="where to serve them")
+    command.set_defaults(run=_ui)
+    command = commands.add_parser(
+        "docs", help="write the JSON schema and the configuration reference from the models"
+    )
+    command.add_argument("--root", type=Path, default=Path(), help="the project's folder")
+    command.add_argument("--check", action="store_true", help="only say what is out of date")
+    command.set_defaults(run=_docs)
+    arguments = parser.parse_args(argv)
+    return int(arguments.run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

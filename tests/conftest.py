@@ -1,0 +1,20 @@
+"""Turns on the run-time check of the shapes in the annotations (jaxtyping with beartype).
+
+It must come before the first import of the modules it checks. `rng` and `simulate.compiled` are
+left out: they hold functions that Numba compiles, which must not be wrapped.
+"""
+
+import jaxtyping
+
+CHECKED = [
+    "labelnoise.analyze.phases",
+    "labelnoise.analyze.summary",
+    "labelnoise.simulate.engines",
+    "labelnoise.simulate.observe",
+    "labelnoise.simulate.problem",
+    "labelnoise.simulate.reduction",
+    "labelnoise.simulate.rules",
+    "labelnoise.simulate.run",
+]
+
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype")

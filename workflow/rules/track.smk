@@ -1,0 +1,24 @@
+# MLflow: what a workflow made is logged when it ends, well or not; `snakemake track` logs what is
+# missing. A store that is away fails no job.
+
+
+rule track:
+    log:
+        "results/logs/track.log",
+    conda:
+        "../../environment.yml"
+    params:
+        command=TRACK,
+    message:
+        "log to MLflow what is not there yet"
+    script:
+        "../scripts/track.py"
+
+
+if CONFIG.tracking.enabled:
+
+    onsuccess:
+        log_to_mlflow()
+
+    onerror:
+        log_to_mlflow()
