@@ -11,17 +11,18 @@ import argparse
 import json
 import os
 import platform
-import statistics
+import re
 import sys
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -136,68 +137,45 @@ class Way:
 def check_same(ways: list[Way]) -> float:
     """The largest relative difference of any way's network from the first way's; exit if large."""
     networks = [np.column_stack(way.reduction.lift(way.take(CHECKED_STEPS)[0])) for way in ways]
-    norm = np.linalg.norm(networks[0])
-    differences = [float(np.linalg.norm(network - networks[0]) / norm) for network in networks]
-    for way, difference in zip(ways, differences, strict=True):
-        if not difference <= TOLERANCE:
-            sys.exit(f"error: {way.name}: other network than {ways[0].name} ({difference:.1e})")
-    return max(differences)
+    distances = [float(np.linalg.norm(network - networks[0])) for network in networks]
+    largest = float(np.max(distances) / np.linalg.norm(networks[0]))  # NaN if any is
+    if not largest <= TOLERANCE:
+        sys.exit(f"error: the ways reach different networks, at distances {distances}")
+    return largest
 
 
-def side_by_side(ways: list[Way]) -> list[dict[str, Any]]:
+def side_by_side(ways: list[Way]) -> tuple[list[float], list[float]]:
     """Median steps/s of each way; median over rounds of how many times as fast the first one is."""
     lengths = [way.steps_in(SLICE_SECONDS) for way in ways]
     rounds = [
         [steps / way.take(steps)[1] for way, steps in zip(ways, lengths, strict=True)]
         for _ in range(ROUNDS)
     ]
-    return [
-        {
-            "way": way.name,
-            "steps_per_second": statistics.median(rates[i] for rates in rounds),
-            "this_project_times": statistics.median(rates[0] / rates[i] for rates in rounds),
-        }
-        for i, way in enumerate(ways)
-    ]
+    rates = np.array(rounds)
+    return np.median(rates, 0).tolist(), np.median(rates[:, :1] / rates, 0).tolist()
 
 
-def sweep(settings: list[Settings]) -> list[float]:
+def sweep(cells: dict[int, Settings]) -> dict[int, float]:
     """Steps/s of the compiled core for each of these settings, measured side by side."""
-    rows = side_by_side([Way("compiled, reduced", compiled, each) for each in settings])
-    return [row["steps_per_second"] for row in rows]
-
-
-def whole_call(settings: Settings) -> float:
-    """Steps/s of `simulate`, with all that it records: median of `ROUNDS` calls of one seed."""
-    seconds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        simulate(settings, [SEED])
-        seconds.append(time.perf_counter() - start)
-    return settings.steps / statistics.median(seconds)
+    rates, _ = side_by_side([Way("sweep", compiled, settings) for settings in cells.values()])
+    return dict(zip(cells, rates, strict=True))
 
 
 def machine() -> dict[str, str]:
     """What the numbers were measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor()
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    name = model[1] if model else platform.machine()
     return {
-        "date": date.today().isoformat(),
+        "measured": date.today().isoformat(),
         "CPU": f"{name} (LLVM: {llvmlite.binding.get_host_cpu_name()})",
         "cores": f"1 used of {os.cpu_count()}",
         "Python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "torch": torch.__version__,
-    }
+    } | {package: version(package) for package in ("numpy", "numba", "torch")}
 
 
 def measure() -> dict[str, Any]:
     """All that is measured, and whether it meets the goals."""
-    authors = Settings(samples=200, width=1000, dim=20, eta=1e-3, sigma=4.0)
-    full = authors.model_copy(update={"reduce": False})
+    authors, full = Settings(), Settings(reduce=False)  # the defaults are the authors' setting
     ways = [
         Way("this project: compiled, reduced", compiled, authors),
         Way("compiled, not reduced", compiled, full),
@@ -206,32 +184,30 @@ def measure() -> dict[str, Any]:
         Way("torch, autograd + `optim.SGD`", notebook, full),
     ]
     difference = check_same(ways)
-    table = side_by_side(ways)
-    by_dim = sweep([authors.model_copy(update={"dim": d}) for d in DIMS])
-    # η m > 2 would diverge: wider networks take smaller steps
-    by_width = sweep(
-        [authors.model_copy(update={"width": m, "eta": min(authors.eta, 1 / m)}) for m in WIDTHS]
-    )
+    rates, times = side_by_side(ways)
+    call_seconds = timeit.repeat(lambda: simulate(authors, [SEED]), number=1, repeat=ROUNDS)
     return {
         "machine": machine(),
         "largest_relative_difference": difference,
-        "ways": table,
-        "simulate_steps_per_second": whole_call(authors),
-        "steps_per_second_by_dim": dict(zip(DIMS, by_dim, strict=True)),
-        "steps_per_second_by_width": dict(zip(WIDTHS, by_width, strict=True)),
+        "steps_per_second": {way.name: rate for way, rate in zip(ways, rates, strict=True)},
+        "this_project_times": {way.name: ratio for way, ratio in zip(ways, times, strict=True)},
+        "simulate_steps_per_second": authors.steps / float(np.median(call_seconds)),
+        "sweeps": {
+            "d": sweep({d: Settings(dim=d) for d in DIMS}),
+            # η m > 2 would diverge: wider networks take smaller steps
+            "m": sweep({m: Settings(width=m, eta=min(1e-3, 1 / m)) for m in WIDTHS}),
+        },
         "goals": {
-            "at least 4e6 steps/s at d = 20": table[0]["steps_per_second"] >= 4e6,
-            "at least 100 times NumPy": table[2]["this_project_times"] >= 100,
+            "at least 4e6 steps/s at d = 20": rates[0] >= 4e6,
+            "at least 100 times NumPy": times[2] >= 100,
         },
     }
 
 
 def report(results: dict[str, Any]) -> str:
     """The results as Markdown."""
-    core = results["ways"][0]["steps_per_second"]
-    whole = results["simulate_steps_per_second"]
     lines = [
-        "; ".join(f"{name} {value}" for name, value in results["machine"].items()),
+        ", ".join(f"{name} {value}" for name, value in results["machine"].items()),
         "",
         "One core, float64, n = 200, d = 20, m = 1000, η = 1e-3, σ = 4; a step is one sample.",
         f"After {CHECKED_STEPS} steps all ways are at the same network, "
@@ -240,22 +216,16 @@ def report(results: dict[str, Any]) -> str:
         "| way | steps/s | this project is so many times as fast |",
         "|---|---:|---:|",
     ]
-    for row in results["ways"]:
-        rate, times = row["steps_per_second"], row["this_project_times"]
-        lines.append(f"| {row['way']} | {rate:.2e} | {times:.3g} |")
+    for way, rate in results["steps_per_second"].items():
+        lines.append(f"| {way} | {rate:.2e} | {results['this_project_times'][way]:.3g} |")
     lines += [
         "",
         "The whole `simulate()` call (1,000,000 steps, 201 snapshots, 2,000 traced steps, 1 seed): "
-        f"{whole:.2e} steps/s, {whole / core:.0%} of the compiled core alone.",
+        f"{results['simulate_steps_per_second']:.2e} steps/s.",
     ]
-    for symbol, name in {"d": "dim", "m": "width"}.items():
-        rates = results[f"steps_per_second_by_{name}"]
-        lines += [
-            "",
-            f"| {symbol} | " + " | ".join(f"{value:,}" for value in rates) + " |",
-            "|---|" + "---:|" * len(rates),
-            "| steps/s | " + " | ".join(f"{rate:.2e}" for rate in rates.values()) + " |",
-        ]
+    for symbol, rates in results["sweeps"].items():
+        cells = [f"{value:,} | {rate:.2e}" for value, rate in rates.items()]
+        lines += ["", f"| {symbol} | steps/s |", "|---:|---:|", *(f"| {cell} |" for cell in cells)]
     lines.append("")
     lines += [f"- {goal}: {'met' if met else 'missed'}" for goal, met in results["goals"].items()]
     return "\n".join(lines)

@@ -25,6 +25,7 @@ class Job:
     Attributes:
         recipe: everything that decides the artifact (the rule's one param).
         inputs: digest of each input file by its path.
+        device: what computes; a script that uses another device says so here.
     """
 
     def __init__(self, snakemake: Any) -> None:
@@ -39,6 +40,7 @@ class Job:
         self._log.addHandler(logging.StreamHandler(sys.stderr))
         for handler in self._log.handlers:
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self.device = "cpu"
         self.recipe: dict[str, Any] = json.loads(snakemake.params.recipe)
         self.inputs = {str(path): file_digest(Path(path)) for path in snakemake.input}
 
@@ -65,7 +67,9 @@ class Job:
         write_dataset(data, Path(path), title=title, recipe=self.recipe, inputs=self.inputs)
         self.finish([path], metrics)
 
-    def finish(self, artifacts: list[str], metrics: Mapping[str, float], caption: str = "") -> None:
+    def finish(
+        self, artifacts: list[str], metrics: Mapping[str, float], *, caption: str = ""
+    ) -> None:
         """Write the record beside the artifacts: what they are, from what, where and when.
 
         Args:
@@ -82,7 +86,7 @@ class Job:
             "inputs": self.inputs,
             "metrics": dict(metrics),
             "caption": caption,
-            "origin": origin(),
+            "origin": origin() | {"device": self.device},
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
         }

@@ -174,9 +174,13 @@ class _Logger:
             "artifact_digests": json.dumps(record["artifacts"]),
             "input_digests": json.dumps(record["inputs"]),
             "input_runs": json.dumps(sources),
+            "mlflow.user": record["origin"]["user"],
+            "mlflow.source.name": f"workflow/scripts/{record['verb']}.py",
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": record["origin"]["git_commit"],
             **record["origin"],
         }
-        name = artifact.removeprefix("results/").removesuffix(".nc").removesuffix(".pdf")
+        name = Path(artifact).stem if figure else _name(recipe, record["verb"])
 
         def create(run_name: str, extra: dict[str, str]) -> str:
             run = self._client.create_run(
@@ -190,7 +194,7 @@ class _Logger:
         if record["verb"] == "simulate":
             for seed, curves in _curves_by_seed(artifact, ended):
                 child = create(
-                    f"{name} seed={seed}", {"mlflow.parentRunId": run_id, "kind": "seed"}
+                    f"seed={seed} {_name(recipe)}", {"mlflow.parentRunId": run_id, "kind": "seed"}
                 )
                 seeded = {k: v for k, v in params.items() if k != "seeds"} | {"seed": str(seed)}
                 self._send(child, seeded, curves)
@@ -226,6 +230,14 @@ class _Logger:
                 link = f"[{path}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
             lines.append(f"- {link}")
         return "\n".join(lines)
+
+
+def _name(recipe: Mapping[str, Any], *before: str) -> str:
+    """`simulate sigma=4.0 seeds=0,1`: what tells a run of an experiment from the others."""
+    parts = [*before, *(f"{key}={value}" for key, value in recipe["grid"].items())]
+    if before and "seeds" in recipe:
+        parts.append("seeds=" + ",".join(map(str, recipe["seeds"])))
+    return " ".join(parts)
 
 
 def _params(recipe: Mapping[str, Any]) -> dict[str, str]:

@@ -15,8 +15,6 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 )
 
-sys.path.insert(0, SOURCE)
-
 from labelnoise.config import ConfigError, load
 from labelnoise.provenance import recipe
 

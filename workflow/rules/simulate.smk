@@ -12,8 +12,6 @@ rule simulate:
     conda:
         "../../environment.yml"
     threads: 1
-    resources:
-        device=CONFIG.device,
     params:
         recipe=simulate_recipe,
     message:

@@ -24,4 +24,4 @@ with ExitStack() as files:
     drawing = module.draw(cells, module.Options(**job.recipe["options"]))
 outputs = [snakemake.output.pdf, snakemake.output.png, snakemake.output.csv]
 save(drawing, *map(Path, outputs))
-job.finish(outputs, drawing.metrics, drawing.caption)
+job.finish(outputs, drawing.metrics, caption=drawing.caption)

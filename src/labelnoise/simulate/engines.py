@@ -14,6 +14,15 @@ DIVERGED = 1e10
 """A residual beyond this, or not finite, is divergence: labels are of order σ."""
 
 
+def choose_device(wanted: str) -> str:
+    """The torch device to use: for `auto` a GPU where there is one, else the CPU."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
 class Engine(Protocol):
     """A batch of runs that can be stepped and looked at."""
 

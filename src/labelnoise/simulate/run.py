@@ -153,7 +153,8 @@ def _simulate(
         engine = TorchEngine(*batch, device=device)
 
     data = _empty(settings, seeds)
-    data["theta_star"].values[:] = [problem.theta_star for problem in problems]
+    arrays = {str(name): variable.values for name, variable in data.data_vars.items()}
+    arrays["theta_star"][:] = [problem.theta_star for problem in problems]
     traced = slice(0, settings.trace_neurons)
     snapshots = {int(step): column for column, step in enumerate(data["step"].values)}
     stops = sorted(
@@ -174,16 +175,16 @@ def _simulate(
         cores = engine.cores()
         for run in np.flatnonzero(alive):
             if stop <= settings.trace_steps:
-                data["a_trace"].values[run, stop] = reductions[run].lift_a(cores[run], traced)
+                arrays["a_trace"][run, stop] = reductions[run].lift_a(cores[run], traced)
             if stop in snapshots:
                 w, a = reductions[run].lift(cores[run])
                 snapshot = observe(problems[run], w, a)
                 column = snapshots[stop]
                 for name, per_neuron in snapshot.per_neuron.items():
-                    data[name].values[run, column] = per_neuron
+                    arrays[name][run, column] = per_neuron
                 for name, value in snapshot.per_network.items():
-                    data[name].values[run, column] = value
-                data["theta"].values[run, column] = w.T @ a
+                    arrays[name][run, column] = value
+                arrays["theta"][run, column] = w.T @ a
         progress(done)
-    data["diverged_step"].values[:] = engine.diverged_step
+    arrays["diverged_step"][:] = engine.diverged_step
     return data

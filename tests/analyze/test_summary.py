@@ -1,0 +1,136 @@
+"""Curves and telling numbers of constructed runs."""
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from labelnoise.analyze.summary import QUANTILES, headline, summarize
+from labelnoise.simulate.run import simulate
+from labelnoise.simulate.settings import Settings
+
+STEPS = np.array([0, 10, 20])
+NEURONS = 11
+
+
+def constructed(seeds=3, diverged=()):
+    """Seed s: ‖w_i‖ falls from 1 + i to a tenth, alignment rises from 0.2 to 1, a is ±s."""
+    shape = (seeds, len(STEPS), NEURONS)
+    fall = np.array([1, 0.5, 0.1])[None, :, None]
+    rise = np.array([0.2, 0.6, 1.0])[None, :, None]
+    away = np.array([0, 0.2, 0.4])[None, :, None]
+    neuron = np.arange(NEURONS)
+    number = np.arange(seeds)[:, None, None]
+    per_neuron = {
+        "w_norm": fall * (1 + neuron) * np.ones((seeds, 1, 1)),
+        "alignment": rise * np.ones(shape),
+        "a": (0.01 + number) * (-1.0) ** neuron * np.ones(shape),
+        "displacement": away * (1 + neuron) * np.ones(shape),
+    }
+    curves = {
+        name: (10.0 * k + np.arange(seeds))[:, None] - STEPS
+        for k, name in enumerate(
+            (
+                *("train_loss", "test_loss", "theta_error", "theta_norm"),
+                *("layer_displacement", "participation_ratio"),
+            )
+        )
+    }
+    data = xr.Dataset(
+        {k: (("seed", "step", "neuron"), v.astype("f4")) for k, v in per_neuron.items()}
+        | {k: (("seed", "step"), v) for k, v in curves.items()}
+        | {"diverged_step": ("seed", np.full(seeds, np.nan))},
+        coords={"seed": np.arange(seeds), "step": STEPS},
+    )
+    for seed in diverged:
+        data["diverged_step"][seed] = 5.0
+        for name in (*per_neuron, *curves):
+            data[name][seed, 1:] = np.nan
+    return data
+
+
+def summary_of(data, eta=0.04):
+    return summarize(data, eta=eta, lazy_threshold=0.1, alignment_onset=0.25)
+
+
+def test_curves_are_kept_and_neurons_are_reduced():
+    data = constructed()
+    summary = summary_of(data)
+    for name in ("train_loss", "test_loss", "theta_error", "participation_ratio"):
+        np.testing.assert_array_equal(summary[name], data[name])
+    np.testing.assert_allclose(summary["w_norm_mean"][0], [6, 3, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(summary["alignment_mean"][1], [0.2, 0.6, 1], rtol=1e-6)
+    np.testing.assert_allclose(summary["a_rms"][:, 0], [0.01, 1.01, 2.01], rtol=1e-6)
+    np.testing.assert_allclose(summary["displacement_min"][2], [0, 0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(summary["displacement_max"][2], [0, 2.2, 4.4], rtol=1e-6)
+
+
+def test_quantiles_are_those_of_the_neurons():
+    """With norms 1 … 11 the q-quantile is 1 + 10 q."""
+    quantiles = summary_of(constructed())["w_norm_quantile"]
+    assert quantiles.dims == ("seed", "step", "quantile")
+    np.testing.assert_allclose(quantiles["quantile"], QUANTILES)
+    np.testing.assert_allclose(quantiles[0, 0], 1 + 10 * np.array(QUANTILES), rtol=1e-6)
+
+
+def test_phases_of_the_constructed_runs():
+    summary = summary_of(constructed())
+    # displacement of the laziest: 0 → 0.2 in 10 steps; alignment: a quarter of 0.2 … 1 is 0.4
+    np.testing.assert_allclose(summary["escape_step"], 5, rtol=1e-6)
+    np.testing.assert_allclose(summary["alignment_step"], 5, rtol=1e-6)
+    assert np.isnan(summary["small_weights_step"]).all()  # √η = 0.2 and the largest ends at 1.1
+    # √η = 3.3 is passed by the largest norm, 5.5 → 1.1, half-way; |a| is at most 1.01
+    small = summary_of(constructed(seeds=2), eta=3.3**2)["small_weights_step"]
+    np.testing.assert_allclose(small, 15, rtol=1e-6)
+
+
+def test_a_diverged_run_has_nan_and_spoils_no_other():
+    clean, spoiled = summary_of(constructed()), summary_of(constructed(diverged=[1]))
+    for name, variable in clean.data_vars.items():
+        np.testing.assert_array_equal(spoiled[name].sel(seed=[0, 2]), variable.sel(seed=[0, 2]))
+        if "step" in variable.dims:
+            assert np.isnan(spoiled[name].sel(seed=1).isel(step=slice(1, None))).all(), name
+            assert np.isfinite(spoiled[name].sel(seed=1).isel(step=0)).all(), name
+    assert float(spoiled["diverged_step"][1]) == 5
+
+
+def test_headline_is_the_mean_over_the_seeds():
+    numbers = headline(summary_of(constructed()))
+    assert numbers["final_train_loss"] == pytest.approx(1 - 20)
+    assert numbers["final_theta_error"] == pytest.approx(21 - 20)
+    assert numbers["final_w_norm_mean"] == pytest.approx(0.6)
+    assert numbers["final_alignment_mean"] == pytest.approx(1)
+    assert numbers["escape_step"] == pytest.approx(5)
+    assert numbers["seeds"] == 3
+    assert numbers["seeds_diverged"] == 0
+
+
+def test_headline_drops_phases_that_no_seed_reached():
+    numbers = headline(summary_of(constructed()))
+    assert "small_weights_step" not in numbers
+    assert all(np.isfinite(value) for value in numbers.values())
+
+
+def test_headline_leaves_diverged_seeds_out():
+    numbers = headline(summary_of(constructed(diverged=[2])))
+    assert numbers["final_train_loss"] == pytest.approx(0.5 - 20)
+    assert (numbers["seeds"], numbers["seeds_diverged"]) == (3, 1)
+
+
+def test_headline_of_nothing_but_diverged_runs_says_so_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numbers = headline(summary_of(constructed(diverged=[0, 1, 2])))
+    assert numbers == {"seeds": 3, "seeds_diverged": 3}
+
+
+def test_every_variable_of_a_real_summary_says_what_it_is():
+    settings = Settings(width=20, dim=3, samples=10, steps=200, snapshots=5, trace_steps=5)
+    summary = summary_of(simulate(settings, [0, 1]))
+    for name, variable in summary.variables.items():
+        assert variable.attrs.get("long_name"), name
+        assert variable.attrs.get("units"), name
+    assert {summary[f"{phase}_step"].attrs["units"] for phase in ("escape", "alignment")} == {
+        "step"
+    }

@@ -1,0 +1,90 @@
+"""What reruns after an edit: what depends on it, and nothing else."""
+
+from .conftest import Checkout
+
+SIMULATE = {
+    f"simulate two_phases sigma={sigma}, seeds of block {block}"
+    for sigma in ("0.0", "4.0")
+    for block in (0, 1)
+}
+ANALYZE = {f"analyze two_phases sigma={sigma}" for sigma in ("0.0", "4.0")}
+PLOT = {"plot figure2"}
+
+
+def test_a_reworded_comment_and_docstring_rerun_nothing(made: Checkout) -> None:
+    path = "src/labelnoise/simulate/compiled.py"
+    made.edit(path, "# four partial sums", "# the four partial sums")
+    made.edit(path, '"""Run label-noise SGD', '"""Take steps of label-noise SGD')
+    made.edit("workflow/scripts/simulate.py", '"""Simulate one', '"""Simulate a')
+    assert made.planned() == set()
+
+
+def test_an_edit_of_the_tracker_reruns_nothing(made: Checkout) -> None:
+    made.edit("src/labelnoise/track.py", "POINTS = 101", "POINTS = 51")
+    assert made.planned() == set()
+
+
+def test_a_touched_input_reruns_nothing(made: Checkout) -> None:
+    for path in (made.folder / "results").rglob("*.nc"):
+        path.touch()
+    assert made.planned() == set()
+
+
+def test_a_restyled_figure_is_the_plot_alone(made: Checkout) -> None:
+    made.edit(
+        "src/labelnoise/plot/figure2.py", "figsize=(TEXT_WIDTH, 4.3)", "figsize=(TEXT_WIDTH, 4)"
+    )
+    assert made.planned() == PLOT
+
+
+def test_an_edit_of_the_shared_style_is_the_plot_alone(made: Checkout) -> None:
+    made.edit("src/labelnoise/plot/style.py", '"axes.labelsize": 8', '"axes.labelsize": 9')
+    assert made.planned() == PLOT
+
+
+def test_an_edit_of_the_simulator_reruns_everything(made: Checkout) -> None:
+    made.edit("src/labelnoise/simulate/engines.py", "DIVERGED = 1e10", "DIVERGED = 1e9")
+    assert made.planned() == SIMULATE | ANALYZE | PLOT
+
+
+def test_an_edit_of_the_analysis_leaves_the_simulations(made: Checkout) -> None:
+    made.edit("src/labelnoise/analyze/summary.py", "(0.1, 0.5, 0.9)", "(0.2, 0.5, 0.8)")
+    assert made.planned() == ANALYZE | PLOT
+
+
+def test_an_edited_script_reruns_its_rule(made: Checkout) -> None:
+    made.edit("workflow/scripts/analyze.py", "Curves and phases of", "Phases and curves of")
+    assert made.planned() == ANALYZE | PLOT
+
+
+def test_an_added_seed_is_one_block(made: Checkout) -> None:
+    made.edit("config/smoke.yaml", "seeds: 2", "seeds: 3")
+    added = {f"simulate two_phases sigma={sigma}, seeds of block 2" for sigma in ("0.0", "4.0")}
+    assert made.planned() == added | ANALYZE | PLOT
+
+
+def test_an_added_sigma_is_that_cell(made: Checkout) -> None:
+    made.edit("config/config.yaml", "sigma: [0.0, 4.0]", "sigma: [0.0, 2.0, 4.0]")
+    added = {f"simulate two_phases sigma=2.0, seeds of block {block}" for block in (0, 1)}
+    assert made.planned() == added | {"analyze two_phases sigma=2.0"} | PLOT
+
+
+def test_an_option_of_the_figure_is_the_plot_alone(made: Checkout) -> None:
+    made.edit(
+        "config/smoke.yaml",
+        "experiments:",
+        "figures: {figure2: {options: {times: [0, 1]}}}\nexperiments:",
+    )
+    assert made.planned() == PLOT
+
+
+def test_a_threshold_of_the_analysis_leaves_the_simulations(made: Checkout) -> None:
+    assert made.planned("--config", "analysis={lazy_threshold: 0.2}") == ANALYZE | PLOT
+
+
+def test_the_dry_run_says_why(made: Checkout) -> None:
+    made.edit("config/config.yaml", "eta: 0.001", "eta: 0.001 # unchanged")
+    made.edit("config/smoke.yaml", "eta: 0.01", "eta: 0.02")
+    output = made.snakemake("--dry-run")
+    assert "Params have changed since last execution" in output
+    assert '"eta": 0.01,' in output and '"eta": 0.02,' in output
