@@ -144,6 +144,7 @@ MISTAKES = [  # where, what, and what the one line must hold
     ((*TWO, "seeds"), "x", [f"{WHERE}.seeds: ", '"x"']),
     ((*TWO, "seeds"), True, [f"{WHERE}.seeds: ", "true"]),
     ((*TWO, "seeds"), [2**32], [f"{WHERE}.seeds", str(2**32), "less than"]),
+    ((*TWO, "seeds"), 10**30, [f"{WHERE}.seeds: ", str(10**30), "less than"]),
     ((*TWO, "seeds_per_job"), 0, [f"{WHERE}.seeds_per_job: ", "got 0"]),
     ((*TWO, "verb"), "simulat", [f"{WHERE}.verb: ", "simulat", "'simulate'"]),
     (TWO, None, [f"{WHERE}: ", "null", "mapping"]),

@@ -10,18 +10,32 @@ import difflib
 import importlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+)
 
 from .simulate.settings import Count, Real, Settings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+# tagged, so that a mistake is reported against the one form that was meant
+Seeds = Annotated[
+    Annotated[int, Field(strict=True, ge=1, lt=2**20), Tag("(count)")]
+    | Annotated[list[Seed], Field(min_length=1), Tag("(list)")],
+    Discriminator(lambda value: "(list)" if isinstance(value, list) else "(count)"),
+]
 
 
 class ConfigError(ValueError):
@@ -43,9 +57,7 @@ class Experiment(_Model):
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default={}, description="settings and their values; a cell for each combination"
     )
-    seeds: Count | Annotated[list[Seed], Field(min_length=1)] = Field(
-        default=8, description="how many seeds (0, 1, …), or a list of them"
-    )
+    seeds: Seeds = Field(default=8, description="how many seeds (0, 1, …), or a list of them")
     seeds_per_job: Count = Field(default=4, description="seeds that share a job and a file")
 
 
@@ -139,13 +151,17 @@ class Config:
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def _suggest(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+def _suggest(key: object, known: Iterable[object]) -> str:
+    names = sorted(map(str, known))
+    close = difflib.get_close_matches(str(key), names, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
 
 
 def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except TypeError:  # YAML has keys that JSON has not, such as dates
+        text = str(value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 
@@ -158,11 +174,17 @@ def _check(model: type[_M], value: object, where: str, problems: list[str]) -> _
         return model.model_validate(dict(value))
     except ValidationError as error:
         for detail in error.errors():
-            # pydantic appends the union member it tried, and '[key]' for a bad key of a mapping
-            location = [str(part) for part in detail["loc"] if part != "[key]"]
+            # pydantic adds the form of `Seeds` it took, and '[key]' after a bad key of a mapping
+            parts = [part for part in detail["loc"] if part not in ("(count)", "(list)")]
+            if parts[-1:] == ["[key]"] and detail["type"] != "extra_forbidden":
+                parts.pop()
+            location = [str(part) for part in parts]
             key = ".".join(filter(None, [where, *location]))
             if detail["type"] == "extra_forbidden":
-                hint = _suggest(location[-1], list(model.model_fields))
+                owner: Any = model
+                for part in location[:-1]:
+                    owner = owner.model_fields[part].annotation
+                hint = _suggest(location[-1], owner.model_fields)
                 problems.append(f"{key}: no such key; {hint}")
             elif detail["type"] == "missing":
                 problems.append(f"{key}: is missing")
@@ -219,9 +241,12 @@ def _check_figure(
     """Check what a figure names; its options come back with the module's defaults filled in."""
     where = f"figures.{name}"
     for experiment in entry.experiments:
-        if experiment not in experiments:
-            hint = _suggest(experiment, list(experiments))
+        if experiments and experiment not in experiments:
+            hint = _suggest(experiment, experiments)
             problems.append(f"{where}.experiments: no experiment {_show(experiment)}; {hint}")
+    if len(set(entry.experiments)) < len(entry.experiments):
+        found = _show(entry.experiments)
+        problems.append(f"{where}.experiments: {found} repeats one; list each once")
     module = entry.drawn_by or name
     if module not in plot_modules():
         key = f"{where}.drawn_by" if entry.drawn_by else where

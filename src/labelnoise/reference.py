@@ -28,8 +28,9 @@ The top level holds `experiments` and `figures` (names to entries), `analysis`, 
 
 def _limits(schema: dict[str, Any]) -> str:
     """Type and range of a field, from its JSON schema."""
-    if "anyOf" in schema:
-        return " or ".join(_limits(option) for option in schema["anyOf"])
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if options:
+        return " or ".join(map(_limits, options))
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:

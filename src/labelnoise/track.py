@@ -11,7 +11,6 @@ outdated one. Both are deleted (MLflow keeps deleted runs apart) once the new on
 """
 
 import json
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,8 +58,7 @@ def calm_mlflow() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    for talker in ("mlflow", "alembic"):
-        logging.getLogger(talker).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 def read_records(results: Path) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ NEURONS = 11
 
 
 def constructed(seeds=3, diverged=()):
-    """Seed s: ‖w_i‖ falls from 1 + i to a tenth, alignment rises from 0.2 to 1, a is ±s."""
+    """Seed s: ‖w_i‖ falls from (1 + i)² to a tenth, alignment rises by 0.8, |a| is s + 0.01."""
     shape = (seeds, len(STEPS), NEURONS)
     fall = np.array([1, 0.5, 0.1])[None, :, None]
     rise = np.array([0.2, 0.6, 1.0])[None, :, None]
@@ -23,8 +23,8 @@ def constructed(seeds=3, diverged=()):
     neuron = np.arange(NEURONS)
     number = np.arange(seeds)[:, None, None]
     per_neuron = {
-        "w_norm": fall * (1 + neuron) * np.ones((seeds, 1, 1)),
-        "alignment": rise * np.ones(shape),
+        "w_norm": fall * (1 + neuron) ** 2 * np.ones((seeds, 1, 1)),
+        "alignment": (rise - 0.11 * (neuron == 0)) * np.ones(shape),
         "a": (0.01 + number) * (-1.0) ** neuron * np.ones(shape),
         "displacement": away * (1 + neuron) * np.ones(shape),
     }
@@ -59,29 +59,30 @@ def test_curves_are_kept_and_neurons_are_reduced():
     summary = summary_of(data)
     for name in ("train_loss", "test_loss", "theta_error", "participation_ratio"):
         np.testing.assert_array_equal(summary[name], data[name])
-    np.testing.assert_allclose(summary["w_norm_mean"][0], [6, 3, 0.6], rtol=1e-6)
-    np.testing.assert_allclose(summary["alignment_mean"][1], [0.2, 0.6, 1], rtol=1e-6)
+    np.testing.assert_allclose(summary["w_norm_mean"][0], [46, 23, 4.6], rtol=1e-6)
+    np.testing.assert_allclose(summary["alignment_mean"][1], [0.19, 0.59, 0.99], rtol=1e-6)
     np.testing.assert_allclose(summary["a_rms"][:, 0], [0.01, 1.01, 2.01], rtol=1e-6)
     np.testing.assert_allclose(summary["displacement_min"][2], [0, 0.2, 0.4], rtol=1e-6)
     np.testing.assert_allclose(summary["displacement_max"][2], [0, 2.2, 4.4], rtol=1e-6)
 
 
 def test_quantiles_are_those_of_the_neurons():
-    """With norms 1 … 11 the q-quantile is 1 + 10 q."""
+    """With norms 1², 2² … 11² the q-quantile is (1 + 10 q)², for whole 10 q."""
     quantiles = summary_of(constructed())["w_norm_quantile"]
     assert quantiles.dims == ("seed", "step", "quantile")
     np.testing.assert_allclose(quantiles["quantile"], QUANTILES)
-    np.testing.assert_allclose(quantiles[0, 0], 1 + 10 * np.array(QUANTILES), rtol=1e-6)
+    np.testing.assert_allclose(quantiles[0, 0], (1 + 10 * np.array(QUANTILES)) ** 2, rtol=1e-6)
 
 
 def test_phases_of_the_constructed_runs():
     summary = summary_of(constructed())
-    # displacement of the laziest: 0 → 0.2 in 10 steps; alignment: a quarter of 0.2 … 1 is 0.4
+    # displacement of the laziest: 0 → 0.2 in 10 steps; alignment: 0.19 → 0.59, a quarter of
+    # the way from 0.19 to 1 is 0.3925
     np.testing.assert_allclose(summary["escape_step"], 5, rtol=1e-6)
-    np.testing.assert_allclose(summary["alignment_step"], 5, rtol=1e-6)
-    assert np.isnan(summary["small_weights_step"]).all()  # √η = 0.2 and the largest ends at 1.1
-    # √η = 3.3 is passed by the largest norm, 5.5 → 1.1, half-way; |a| is at most 1.01
-    small = summary_of(constructed(seeds=2), eta=3.3**2)["small_weights_step"]
+    np.testing.assert_allclose(summary["alignment_step"], 5.0625, rtol=1e-6)
+    assert np.isnan(summary["small_weights_step"]).all()  # √η = 0.2, the largest ends at 12.1
+    # √η = 36.3 is passed by the largest norm, 60.5 → 12.1, half-way
+    small = summary_of(constructed(), eta=36.3**2)["small_weights_step"]
     np.testing.assert_allclose(small, 15, rtol=1e-6)
 
 
@@ -99,8 +100,8 @@ def test_headline_is_the_mean_over_the_seeds():
     numbers = headline(summary_of(constructed()))
     assert numbers["final_train_loss"] == pytest.approx(1 - 20)
     assert numbers["final_theta_error"] == pytest.approx(21 - 20)
-    assert numbers["final_w_norm_mean"] == pytest.approx(0.6)
-    assert numbers["final_alignment_mean"] == pytest.approx(1)
+    assert numbers["final_w_norm_mean"] == pytest.approx(4.6)
+    assert numbers["final_alignment_mean"] == pytest.approx(0.99)
     assert numbers["escape_step"] == pytest.approx(5)
     assert numbers["seeds"] == 3
     assert numbers["seeds_diverged"] == 0

@@ -73,7 +73,7 @@ def small_weights_step(w_norm: xr.DataArray, a: xr.DataArray, eta: float) -> xr.
         eta: learning rate η.
 
     Returns:
-        The first recorded step at which it holds, over the remaining dims; NaN where it never does.
+        The step at which it first holds, over the remaining dims; NaN where it never does.
     """
     largest: xr.DataArray = xr.apply_ufunc(np.maximum, w_norm, abs(a)).max("neuron", skipna=False)
     return first_crossing(-largest.astype("float64"), -np.sqrt(eta))

@@ -54,6 +54,7 @@ def observe(
     problem: Problem, w: Float64[np.ndarray, "width dim"], a: Float64[np.ndarray, "width"]
 ) -> Snapshot:
     """Measure a network (W, a) of a run."""
+    width = len(a)
     theta = w.T @ a
     error = theta - problem.theta_star
     squares = np.einsum("ij,ij->i", w, w)
@@ -74,8 +75,8 @@ def observe(
             "theta_error": float(np.linalg.norm(error)),
             "theta_norm": float(np.linalg.norm(theta)),
             "layer_displacement": float(np.sqrt(moved.sum() / start.sum())),
-            "participation_ratio": float(
-                _ratio(squares.sum() ** 2, len(squares) * (squares**2).sum())
-            ),
+            "participation_ratio": _ratio(
+                squares.sum(keepdims=True) ** 2, width * (squares**2).sum(keepdims=True)
+            ).item(),
         },
     )

@@ -96,8 +96,8 @@ def simulate(
 ) -> xr.Dataset:
     """Run a two-layer linear network under label-noise SGD, once for each seed (paper §4.1).
 
-    A run is a pure function of `settings` and its seed: the same bits alone, in a batch, and with
-    any number of threads. A run that diverges is a result: its snapshots from then on are NaN and
+    A run is a pure function of `settings` and its seed: with the compiled backend the same bits
+    alone, in a batch, and with any number of threads. A run that diverges is a result: its snapshots from then on are NaN and
     `diverged_step` holds the step.
 
     Args:

@@ -21,7 +21,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    samples: Count = Field(default=200, description="training samples n")
+    samples: Count = Field(default=200, lt=2**31, description="training samples n")
     width: Count = Field(default=1000, description="hidden neurons m")
     dim: Count = Field(default=20, description="input dimension d")
     theta_star_norm: Real = Field(default=1.0, gt=0, description="norm of the ground truth θ*")
