@@ -97,8 +97,8 @@ def simulate(
     """Run a two-layer linear network under label-noise SGD, once for each seed (paper §4.1).
 
     A run is a pure function of `settings` and its seed: with the compiled backend the same bits
-    alone, in a batch, and with any number of threads. A run that diverges is a result: its snapshots from then on are NaN and
-    `diverged_step` holds the step.
+    alone, in a batch, and with any number of threads. A run that diverges is a result: its
+    snapshots from then on are NaN and `diverged_step` holds the step.
 
     Args:
         settings: everything but the seed.
