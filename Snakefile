@@ -20,11 +20,12 @@ rule all:
         expand(
             "results/figures/{figure}.{kind}",
             figure=CONFIG.figures,
-            kind=["pdf", "png", "csv"],
+            kind=KINDS,
         ),
 
 
 include: "workflow/rules/simulate.smk"
+include: "workflow/rules/linearize.smk"
 include: "workflow/rules/analyze.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/track.smk"

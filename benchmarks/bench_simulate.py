@@ -9,22 +9,17 @@ rounds, so that whatever else the machine does hits all of them alike. Compilati
 
 import argparse
 import json
-import os
-import platform
-import re
 import sys
 import time
 import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 import torch
+from machine import ROUNDS, machine, side_by_side
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -36,8 +31,6 @@ from labelnoise.simulate.run import simulate
 from labelnoise.simulate.settings import Settings
 
 SEED = 0
-ROUNDS = 5
-SLICE_SECONDS = 0.4
 CHECKED_STEPS = 500
 TOLERANCE = 1e-10
 DIMS = (10, 20, 50, 100)
@@ -125,14 +118,6 @@ class Way:
         state = self.run(work)
         return state, time.perf_counter() - start
 
-    def steps_in(self, seconds: float) -> int:
-        """About how many steps it takes in so much time."""
-        steps, elapsed = 100, 0.0
-        while elapsed < seconds / 8:
-            steps *= 2
-            elapsed = self.take(steps)[1]
-        return int(steps * seconds / elapsed)
-
 
 def check_same(ways: list[Way]) -> float:
     """The largest relative difference of any way's network from the first way's; exit if large."""
@@ -144,33 +129,16 @@ def check_same(ways: list[Way]) -> float:
     return largest
 
 
-def side_by_side(ways: list[Way]) -> tuple[list[float], list[float]]:
+def compare(ways: list[Way]) -> tuple[list[float], list[float]]:
     """Median steps/s of each way; median over rounds of how many times as fast the first one is."""
-    lengths = [way.steps_in(SLICE_SECONDS) for way in ways]
-    rounds = [
-        [steps / way.take(steps)[1] for way, steps in zip(ways, lengths, strict=True)]
-        for _ in range(ROUNDS)
-    ]
-    rates = np.array(rounds)
+    rates = side_by_side([lambda steps, way=way: way.take(steps)[1] for way in ways])
     return np.median(rates, 0).tolist(), np.median(rates[:, :1] / rates, 0).tolist()
 
 
 def sweep(cells: dict[int, Settings]) -> dict[int, float]:
     """Steps/s of the compiled core for each of these settings, measured side by side."""
-    rates, _ = side_by_side([Way("sweep", compiled, settings) for settings in cells.values()])
+    rates, _ = compare([Way("sweep", compiled, settings) for settings in cells.values()])
     return dict(zip(cells, rates, strict=True))
-
-
-def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    name = model[1] if model else platform.machine()
-    return {
-        "measured": date.today().isoformat(),
-        "CPU": f"{name} (LLVM: {llvmlite.binding.get_host_cpu_name()})",
-        "cores": f"1 used of {os.cpu_count()}",
-        "Python": platform.python_version(),
-    } | {package: version(package) for package in ("numpy", "numba", "torch")}
 
 
 def measure() -> dict[str, Any]:
@@ -184,7 +152,7 @@ def measure() -> dict[str, Any]:
         Way("torch, autograd + `optim.SGD`", notebook, full),
     ]
     difference = check_same(ways)
-    rates, times = side_by_side(ways)
+    rates, times = compare(ways)
     call_seconds = timeit.repeat(lambda: simulate(authors, [SEED]), number=1, repeat=ROUNDS)
     return {
         "machine": machine(),

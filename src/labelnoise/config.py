@@ -26,6 +26,7 @@ from pydantic import (
     ValidationError,
 )
 
+from .linearize import LINEARIZED
 from .simulate.settings import Count, Real, Settings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
@@ -59,6 +60,11 @@ class Experiment(_Model):
     )
     seeds: Seeds = Field(default=8, description="how many seeds (0, 1, …), or a list of them")
     seeds_per_job: Count = Field(default=4, description="seeds that share a job and a file")
+    together: Literal["eta", "sigma", "rho", "delta", "theta_star_norm"] | None = Field(
+        default=None,
+        description="a setting of the grid whose values share jobs and files, along a dimension of "
+        "their own: for grids of very many short runs",
+    )
 
 
 class FigureEntry(_Model):
@@ -118,14 +124,16 @@ class Cell:
     Attributes:
         experiment: name of the experiment.
         grid: the parameters that the path spells, in the order of the grid.
-        settings: all settings, defaults filled in.
+        settings: all settings, defaults filled in (of the first point, where there are more).
         blocks: the seeds of each job; the last block may be short.
+        together: the setting that varies within the cell, and its values; empty for one point.
     """
 
     experiment: str
     grid: Mapping[str, object]
     settings: Settings
     blocks: tuple[tuple[int, ...], ...]
+    together: Mapping[str, list[object]]
 
     @cached_property
     def path(self) -> str:
@@ -134,11 +142,28 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A checked figure.
+
+    Attributes:
+        drawn_by: module of `labelnoise.plot`.
+        cells: the cells of its experiments, in their order.
+        options: the module's options, defaults filled in.
+        needs: the verbs whose files it reads.
+    """
+
+    drawn_by: str
+    cells: tuple[Cell, ...]
+    options: Mapping[str, Any]
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Config:
     """A checked configuration, its grids expanded."""
 
     cells: Mapping[str, tuple[Cell, ...]]
-    figures: Mapping[str, FigureEntry]
+    figures: Mapping[str, Figure]
     analysis: Analysis
     tracking: Tracking
     device: Literal["auto", "cpu", "cuda"]
@@ -207,42 +232,73 @@ def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cel
     size = experiment.seeds_per_job
     blocks = tuple(tuple(seeds[i : i + size]) for i in range(0, len(seeds), size))
 
+    axis = experiment.together
+    if axis is not None and axis not in experiment.grid:
+        hint = _suggest(axis, experiment.grid)
+        problems.append(f"{where}.together: {_show(axis)} is not in the grid; {hint}")
+        return ()
+    outer = [key for key in experiment.grid if key != axis]
     cells: dict[str, Cell] = {}
-    for values in itertools.product(*experiment.grid.values()):
-        point = dict(zip(experiment.grid, values, strict=True))
-        found: list[str] = []
-        settings = _check(Settings, experiment.settings | point, where, found)
-        if settings is None:
-            for problem in found:
-                key, _, rest = problem.removeprefix(f"{where}.").partition(":")
-                part = (
-                    "grid." if key in point else "settings." if problem[len(where)] == "." else ""
-                )
-                line = f"{where}.{part}{key}:{rest}" if part else problem
-                if line not in problems:
-                    problems.append(line)
-            continue
-        cell = Cell(name, {key: getattr(settings, key) for key in point}, settings, blocks)
-        if cell.path in cells:
-            problems.append(f"{where}.grid: the cell {cell.path} comes twice; list each value once")
-        cells[cell.path] = cell
+    seen: set[str] = set()
+    for values in itertools.product(*(experiment.grid[key] for key in outer)):
+        points = []
+        for value in experiment.grid[axis] if axis else [None]:
+            point = dict(zip(outer, values, strict=True)) | ({axis: value} if axis else {})
+            settings = _check_point(where, experiment, point, problems)
+            if settings is not None:
+                points.append(settings)
+                spelled = "/".join(f"{key}={getattr(settings, key)}" for key in point)
+                if spelled in seen:
+                    problems.append(
+                        f"{where}.grid: the cell {spelled} comes twice; list each value once"
+                    )
+                seen.add(spelled)
+        if points:
+            grid = {key: getattr(points[0], key) for key in outer}
+            together = {axis: [getattr(point, axis) for point in points]} if axis else {}
+            cell = Cell(name, grid, points[0], blocks, together)
+            cells[cell.path] = cell
     return tuple(cells.values())
+
+
+def _check_point(
+    where: str, experiment: Experiment, point: Mapping[str, object], problems: list[str]
+) -> Settings | None:
+    """The settings of one point of a grid; a mistake is said once, under the key it is in."""
+    for key, value in point.items():
+        if not isinstance(value, str | int | float):
+            line = f"{where}.grid.{key}: {_show(value)} is not a single value; the path spells it"
+            if line not in problems:
+                problems.append(line)
+            return None
+    found: list[str] = []
+    settings = _check(Settings, experiment.settings | dict(point), where, found)
+    for problem in found:
+        key, _, rest = problem.removeprefix(f"{where}.").partition(":")
+        part = "grid." if key in point else "settings." if problem[len(where)] == "." else ""
+        line = f"{where}.{part}{key}:{rest}" if part else problem
+        if line not in problems:
+            problems.append(line)
+    return settings
 
 
 def plot_modules() -> list[str]:
     """Names of the figure modules: what is in `labelnoise.plot` and has `Options` and `draw`."""
-    folder = Path(__file__).parent / "plot"
-    return sorted(path.stem for path in folder.glob("[a-z]*.py") if path.stem != "style")
+    files = (Path(__file__).parent / "plot").glob("*.py")
+    return sorted(f.stem for f in files if "\ndef draw(" in f.read_text(encoding="utf-8"))
 
 
 def _check_figure(
-    name: str, entry: FigureEntry, experiments: Mapping[str, object], problems: list[str]
-) -> FigureEntry:
+    name: str,
+    entry: FigureEntry,
+    cells: Mapping[str, tuple[Cell, ...]],
+    problems: list[str],
+) -> Figure | None:
     """Check what a figure names; its options come back with the module's defaults filled in."""
     where = f"figures.{name}"
     for experiment in entry.experiments:
-        if experiments and experiment not in experiments:
-            hint = _suggest(experiment, experiments)
+        if cells and experiment not in cells:
+            hint = _suggest(experiment, cells)
             problems.append(f"{where}.experiments: no experiment {_show(experiment)}; {hint}")
     if len(set(entry.experiments)) < len(entry.experiments):
         found = _show(entry.experiments)
@@ -252,11 +308,18 @@ def _check_figure(
         key = f"{where}.drawn_by" if entry.drawn_by else where
         hint = _suggest(module, plot_modules())
         problems.append(f"{key}: no module {_show(module)} in labelnoise.plot; {hint}")
-        return entry
-    model = importlib.import_module(f"labelnoise.plot.{module}").Options
-    options = _check(model, entry.options, f"{where}.options", problems)
+        return None
+    drawn_by = importlib.import_module(f"labelnoise.plot.{module}")
+    options = _check(drawn_by.Options, entry.options, f"{where}.options", problems)
+    drawn = [cell for experiment in entry.experiments for cell in cells.get(experiment, ())]
+    if "linearize" in drawn_by.NEEDS:
+        for algorithm in sorted({cell.settings.algorithm for cell in drawn} - set(LINEARIZED)):
+            problems.append(
+                f"{where}.experiments: algorithm {algorithm} has no linearised run; "
+                f"{' and '.join(LINEARIZED)} have"
+            )
     filled = options.model_dump(mode="json") if options else {}
-    return entry.model_copy(update={"drawn_by": module, "options": filled})
+    return Figure(module, tuple(drawn), filled, tuple(drawn_by.NEEDS))
 
 
 def load(raw: Mapping[str, Any]) -> Config:
@@ -286,13 +349,11 @@ def load(raw: Mapping[str, Any]) -> Config:
             problems,
         )
     cells = {k: _expand(k, v, problems) for k, v in nested["experiments"].items() if v}
-    figures = {
-        k: _check_figure(k, v, nested["experiments"], problems)
-        for k, v in nested["figures"].items()
-        if v
-    }
+    entries = {k: v for k, v in nested["figures"].items() if v}
+    checked = {k: _check_figure(k, v, cells, problems) for k, v in entries.items()}
     if problems or top is None:
         raise ConfigError("\n".join(problems))
+    figures = {name: figure for name, figure in checked.items() if figure}
     return Config(cells, figures, top.analysis, top.tracking, top.device)
 
 

@@ -67,9 +67,7 @@ class Job:
         write_dataset(data, Path(path), title=title, recipe=self.recipe, inputs=self.inputs)
         self.finish([path], metrics)
 
-    def finish(
-        self, artifacts: list[str], metrics: Mapping[str, float], *, caption: str = ""
-    ) -> None:
+    def finish(self, artifacts: list[str], metrics: Mapping[str, float], caption: str = "") -> None:
         """Write the record beside the artifacts: what they are, from what, where and when.
 
         Args:

@@ -40,6 +40,10 @@ def log_to_mlflow():
     subprocess.run(TRACK, check=False)
 
 
+# what a figure is: the picture twice, the numbers behind it, and what it shows in words
+KINDS = ["pdf", "png", "csv", "md"]
+
+
 def one_of(names):
     """A regular expression for one of these names."""
     return "|".join(sorted(map(re.escape, names)))
@@ -56,16 +60,26 @@ def cell_of(wildcards):
     return CONFIG.cell(wildcards.experiment, wildcards.cell)
 
 
-def block_files(cell):
-    """The trajectory files of a cell, one a block of seeds."""
+def block_files(cell, verb="simulate"):
+    """The files of a cell that a verb makes, one a block of seeds."""
     return [
-        f"results/simulate/{cell.experiment}/{cell.path}/block={block}.nc"
+        f"results/{verb}/{cell.experiment}/{cell.path}/block={block}.nc"
         for block in range(len(cell.blocks))
     ]
 
 
 def analysis_file(cell):
     return f"results/analyze/{cell.experiment}/{cell.path}.nc"
+
+
+def cell_recipe(cell):
+    """What tells a cell from all others."""
+    return {
+        "experiment": cell.experiment,
+        "grid": dict(cell.grid),
+        "together": dict(cell.together),
+        "settings": cell.settings.model_dump(mode="json"),
+    }
 
 
 def simulate_recipe(wildcards):
@@ -75,23 +89,29 @@ def simulate_recipe(wildcards):
         ["labelnoise.simulate.run", "labelnoise.store"],
         ["numba", "numpy", "scipy", "xarray", "netCDF4"]
         + ["torch"] * (cell.settings.backend == "torch"),
-        experiment=cell.experiment,
-        grid=dict(cell.grid),
-        settings=cell.settings.model_dump(mode="json"),
         seeds=cell.blocks[int(wildcards.block)],
+        **cell_recipe(cell),
+    )
+
+
+def linearize_recipe(wildcards):
+    cell = cell_of(wildcards)
+    return recipe(
+        SCRIPTS / "linearize.py",
+        ["labelnoise.linearize.two_layer", "labelnoise.store"],
+        ["numba", "numpy", "scipy", "xarray", "netCDF4"],
+        seeds=cell.blocks[int(wildcards.block)],
+        **cell_recipe(cell),
     )
 
 
 def analyze_recipe(wildcards):
-    cell = cell_of(wildcards)
     return recipe(
         SCRIPTS / "analyze.py",
         ["labelnoise.analyze.summary", "labelnoise.store"],
         ["numpy", "xarray", "netCDF4"],
-        experiment=cell.experiment,
-        grid=dict(cell.grid),
-        settings=cell.settings.model_dump(mode="json"),
         analysis=CONFIG.analysis.model_dump(mode="json"),
+        **cell_recipe(cell_of(wildcards)),
     )
 
 
@@ -99,38 +119,34 @@ def analyze_input(wildcards):
     return block_files(cell_of(wildcards))
 
 
-def figure_cells(figure):
-    return [
-        cell
-        for name in CONFIG.figures[figure].experiments
-        for cell in CONFIG.cells[name]
-    ]
+def files_of(cell, needs):
+    """The files of a cell that a figure reads, by the verb that makes them."""
+    return {
+        verb: [analysis_file(cell)] if verb == "analyze" else block_files(cell, verb)
+        for verb in needs
+    }
 
 
 def plot_recipe(wildcards):
-    entry = CONFIG.figures[wildcards.figure]
-    cells = figure_cells(wildcards.figure)
+    figure = CONFIG.figures[wildcards.figure]
     return recipe(
         SCRIPTS / "plot.py",
-        [f"labelnoise.plot.{entry.drawn_by}"],
-        ["matplotlib", "seaborn", "numpy", "pandas", "xarray"],
-        drawn_by=entry.drawn_by,
-        options=entry.options,
+        [f"labelnoise.plot.{figure.drawn_by}"],
+        ["matplotlib", "seaborn", "numpy", "pandas", "scipy", "xarray"],
+        drawn_by=figure.drawn_by,
+        options=figure.options,
         cells=[
-            {
-                "experiment": cell.experiment,
-                "grid": dict(cell.grid),
-                "settings": cell.settings.model_dump(mode="json"),
-                "analysis": analysis_file(cell),
-                "blocks": block_files(cell),
-            }
-            for cell in cells
+            cell_recipe(cell) | {"files": files_of(cell, figure.needs)}
+            for cell in figure.cells
         ],
     )
 
 
 def plot_input(wildcards):
-    cells = figure_cells(wildcards.figure)
+    figure = CONFIG.figures[wildcards.figure]
     return [
-        path for cell in cells for path in (analysis_file(cell), *block_files(cell))
+        path
+        for cell in figure.cells
+        for paths in files_of(cell, figure.needs).values()
+        for path in paths
     ]

@@ -8,6 +8,7 @@ rule plot:
         pdf="results/figures/{figure}.pdf",
         png="results/figures/{figure}.png",
         csv="results/figures/{figure}.csv",
+        md="results/figures/{figure}.md",
         record="results/figures/{figure}.json",
     log:
         "results/logs/figures/{figure}.log",
@@ -32,5 +33,5 @@ for name in CONFIG.figures:
             expand(
                 "results/figures/{figure}.{kind}",
                 figure=name,
-                kind=["pdf", "png", "csv"],
+                kind=KINDS,
             ),

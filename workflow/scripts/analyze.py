@@ -12,7 +12,7 @@ job = Job(snakemake)
 with ExitStack() as files:
     blocks = [files.enter_context(open_dataset(path)) for path in snakemake.input]
     runs = xr.concat(blocks, "seed", data_vars="minimal", coords="minimal", compat="override")
-    eta = job.recipe["settings"]["eta"]
+    eta = runs["eta"] if "eta" in runs.dims else job.recipe["settings"]["eta"]
     summary = summarize(runs, eta=eta, **job.recipe["analysis"]).compute()
 title = f"Curves and phases of {job.recipe['experiment']}"
 job.save(summary, snakemake.output.data, title, headline(summary))

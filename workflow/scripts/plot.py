@@ -13,15 +13,15 @@ module = importlib.import_module(f"labelnoise.plot.{job.recipe['drawn_by']}")
 with ExitStack() as files:
     cells = [
         CellData(
-            cell["experiment"],
-            cell["grid"],
-            cell["settings"],
-            files.enter_context(open_dataset(cell["analysis"])),
-            [files.enter_context(open_dataset(path)) for path in cell["blocks"]],
+            **{name: cell[name] for name in ("experiment", "grid", "together", "settings")},
+            **{
+                verb: [files.enter_context(open_dataset(path)) for path in paths]
+                for verb, paths in cell["files"].items()
+            },
         )
         for cell in job.recipe["cells"]
     ]
     drawing = module.draw(cells, module.Options(**job.recipe["options"]))
-outputs = [snakemake.output.pdf, snakemake.output.png, snakemake.output.csv]
-save(drawing, *map(Path, outputs))
-job.finish(outputs, drawing.metrics, caption=drawing.caption)
+output = snakemake.output
+save(drawing, Path(output.pdf), Path(output.png), Path(output.csv), Path(output.md))
+job.finish([output.pdf, output.png, output.csv, output.md], drawing.metrics, drawing.text)

@@ -2,7 +2,7 @@
 
 from labelnoise.job import Job
 from labelnoise.simulate.engines import choose_device
-from labelnoise.simulate.run import simulate
+from labelnoise.simulate.run import simulate, simulate_along
 from labelnoise.simulate.settings import Settings
 
 job = Job(snakemake)
@@ -10,12 +10,18 @@ settings = Settings(**job.recipe["settings"])
 seeds = job.recipe["seeds"]
 if settings.backend == "torch":
     job.device = choose_device(snakemake.config.get("device", "auto"))
-runs = simulate(
-    settings,
-    seeds,
-    threads=snakemake.threads,
-    device=job.device,
-    progress=job.progress(settings.steps),
-)
-title = f"Two-layer linear network under label-noise SGD: {job.recipe['experiment']}"
-job.save(runs, snakemake.output.data, title, {"steps": settings.steps, "seeds": len(seeds)})
+how = {
+    "threads": snakemake.threads,
+    "device": job.device,
+    "progress": job.progress(settings.steps),
+}
+if job.recipe["together"]:
+    ((axis, values),) = job.recipe["together"].items()
+    points = [settings.model_copy(update={axis: value}) for value in values]
+    runs = simulate_along(axis, points, seeds, **how)
+else:
+    points = [settings]
+    runs = simulate(settings, seeds, **how)
+title = f"Two-layer linear network: {job.recipe['experiment']}"
+counts = {"steps": settings.steps, "runs": len(points) * len(seeds)}
+job.save(runs, snakemake.output.data, title, counts)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+NEEDS = ("analyze", "simulate")
+
 UNIT = 1e5
 """Steps on the axes are counted in this unit."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelnoise.store import replacing
+from labelnoise.store import replacing, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,20 +72,38 @@ class CellData:
     Attributes:
         experiment: name of the experiment.
         grid: the parameters that tell the cell from the others.
+        together: the setting that varies within the cell, and its values; empty for one point.
         settings: all its settings.
-        analysis: curves and phases over all seeds (`labelnoise.analyze.summary.summarize`).
-        blocks: trajectories, one dataset a block of seeds, opened lazily.
+        simulate: trajectories, one dataset a block of seeds, opened lazily.
+        linearize: linearised runs, one dataset a block of seeds.
+        analyze: curves and phases over all seeds, one dataset.
+
+    A figure is given the files of those verbs that its module `NEEDS`.
     """
 
     experiment: str
     grid: Mapping[str, Any]
+    together: Mapping[str, Sequence[float]]
     settings: Mapping[str, Any]
-    analysis: xr.Dataset
-    blocks: Sequence[xr.Dataset]
+    simulate: Sequence[xr.Dataset] = ()
+    linearize: Sequence[xr.Dataset] = ()
+    analyze: Sequence[xr.Dataset] = ()
+
+    @property
+    def analysis(self) -> xr.Dataset:
+        """Curves and phases over all seeds (`labelnoise.analyze.summary.summarize`)."""
+        (analysis,) = self.analyze
+        return analysis
 
     def runs(self, seed: int) -> xr.Dataset:
         """The trajectories of one seed."""
-        return next(block for block in self.blocks if seed in block["seed"].values).sel(seed=seed)
+        return next(block for block in self.simulate if seed in block["seed"].values).sel(seed=seed)
+
+    def linearized(self) -> xr.Dataset:
+        """The linearised runs of all seeds."""
+        import xarray as xr
+
+        return xr.concat(self.linearize, "seed")
 
 
 @dataclass(frozen=True)
@@ -95,13 +113,13 @@ class Drawing:
     Attributes:
         figure: the matplotlib figure.
         numbers: every number drawn, one a row.
-        caption: what is seen, with the measured values.
+        text: what is seen, with the measured values, in Markdown.
         metrics: the values that a person would compare between versions of the figure.
     """
 
     figure: Figure
     numbers: pd.DataFrame
-    caption: str
+    text: str
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -175,7 +193,7 @@ def divergence_note(cells: Sequence[CellData]) -> str:
     return "; ".join(notes)
 
 
-def save(drawing: Drawing, pdf: Path, png: Path, csv: Path) -> None:
+def save(drawing: Drawing, pdf: Path, png: Path, csv: Path, md: Path) -> None:
     """Write a drawing and its numbers; the same drawing gives the same bytes."""
     with replacing(pdf) as path:
         drawing.figure.savefig(path, metadata={"CreationDate": None})
@@ -183,3 +201,4 @@ def save(drawing: Drawing, pdf: Path, png: Path, csv: Path) -> None:
         drawing.figure.savefig(path, metadata={"Software": None})
     with replacing(csv) as path:
         drawing.numbers.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+    write_text(drawing.text + "\n", md)

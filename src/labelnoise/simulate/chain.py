@@ -7,8 +7,7 @@ the stream CHAIN, and its level at step 0 word i of part `INITIAL`. The kernel
 """
 
 import numpy as np
-from jaxtyping import Float64, Int8, UInt8, UInt64
-from scipy.linalg import null_space
+from jaxtyping import Float64, Int8, UInt8, UInt32, UInt64
 
 from labelnoise import rng
 from labelnoise.rng import Stream
@@ -16,10 +15,9 @@ from labelnoise.rng import Stream
 # parts of a stream
 MOVES, INITIAL = 0, 1
 
-DEFAULT_TRANSITION = np.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 1.0, 0.0]])
-"""The paper's chain: from ±δ to 0, from 0 to ±δ with probability ½ each. Its period is 2."""
-
 _TOLERANCE = 1e-12
+
+Levels = Int8[np.ndarray, "neuron"]
 
 
 def _check(transition: Float64[np.ndarray, "3 3"]) -> None:
@@ -40,26 +38,37 @@ def stationary_law(transition: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray
         ValueError: the rows are not probabilities, or more than one law is stationary.
     """
     _check(transition)
-    # scipy's own threshold is relative: it would miss the null space of P = I + 1e-17 …
-    null = null_space(transition.T - np.eye(3), rcond=_TOLERANCE)
-    if null.shape[1] != 1:
+    p = transition.tolist()
+
+    def trees(i: int, j: int, k: int) -> float:
+        """The weight of all ways in which each of the other states, j and k, leads to i."""
+        return float(p[j][i] * p[k][i] + p[j][i] * p[k][j] + p[j][k] * p[k][i])
+
+    # Markov chain tree theorem: π_i is proportional to it. Nothing is rounded in the paper's
+    # chain, and the weights vanish together exactly where more than one law is stationary
+    weights = np.array([trees(0, 1, 2), trees(1, 2, 0), trees(2, 0, 1)])
+    if not weights.any():
         raise ValueError(
             "the stationary law of the transition matrix must be unique (one class of states "
             f"that the chain cannot leave), got {transition.tolist()}"
         )
-    law: Float64[np.ndarray, "3"] = np.clip(null[:, 0] / null[:, 0].sum(), 0.0, None)
-    return law / law.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _cumulative(probabilities: Float64[np.ndarray, "*row 3"]) -> UInt64[np.ndarray, "*row 2"]:
-    """P(−δ) and P(−δ or 0) in units of 2⁻³², exact for ½, ¼ and 1."""
+    """P(−δ) and P(−δ or 0) times 2³², exact for ½, ¼ and 1."""
     return np.rint(np.cumsum(probabilities, -1)[..., :2] * 2.0**32).astype(np.uint64)
+
+
+def _draw(words: UInt32[np.ndarray, "neuron"], bounds: UInt64[np.ndarray, "*neuron 2"]) -> Levels:
+    """−1, plus 1 for each of its two bounds that a word is not below."""
+    return np.asarray((words[:, None] >= bounds).sum(-1) - 1, np.int8)
 
 
 def thresholds(transition: Float64[np.ndarray, "3 3"]) -> UInt64[np.ndarray, "3 2"]:
     """What a move compares its random word with: from each level, P(−δ) and P(−δ or 0) times 2³².
 
-    The next level is −1, plus 1 for each of the two thresholds that the word is not below.
+    The next level is −1, plus 1 for each of its level's two thresholds that the word is not below.
 
     Raises:
         ValueError: the rows are not probabilities.
@@ -93,13 +102,12 @@ def chain_levels(
         ValueError: the rows are not probabilities, or more than one law is stationary.
     """
     bounds, law = thresholds(transition), _cumulative(stationary_law(transition))
-    words = rng.words(seed, Stream.CHAIN, 0, neurons, part=INITIAL)[:, None]
-    level = (words >= law).sum(-1).astype(np.int8) - np.int8(1)
+    level = _draw(rng.words(seed, Stream.CHAIN, 0, neurons, part=INITIAL), law)
     levels = np.empty((count, neurons), np.int8)
     for step in range(start + count):
         if step >= start:
             levels[step - start] = level
         if active is None or active[step]:
-            words = rng.words(seed, Stream.CHAIN, step * neurons, neurons, part=MOVES)[:, None]
-            level = (words >= bounds[level + 1]).sum(-1).astype(np.int8) - np.int8(1)
+            words = rng.words(seed, Stream.CHAIN, step * neurons, neurons, part=MOVES)
+            level = _draw(words, bounds[level + 1])
     return levels

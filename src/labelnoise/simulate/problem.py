@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int32
 from labelnoise import rng
 from labelnoise.rng import Stream
 
+from .chain import chain_levels
 from .settings import Settings
 
 # parts of a stream
@@ -30,7 +31,7 @@ class Problem:
         y: clean training labels ⟨θ*, x_i⟩; (samples,).
         x_test: fresh inputs of the same law; (test_samples, dim).
         w: first layer W(0), W_ij ~ N(0, 1/d) (eq. 5); (width, dim).
-        a: second layer a(0), a_i ~ N(0, 1/m) (eq. 5); (width,).
+        a: second layer a(0), a_i ~ N(0, 1/m) (eq. 5), or the chain's first state; (width,).
     """
 
     theta_star: Float64[np.ndarray, "dim"]
@@ -55,13 +56,21 @@ def draw_problem(settings: Settings, seed: int) -> Problem:
     direction = normal(Stream.DATA, DIRECTION, d)
     theta_star = settings.theta_star_norm * direction / np.linalg.norm(direction)
     x = normal(Stream.DATA, TRAIN, n, d)
+    w = normal(Stream.INITIALISATION, FIRST_LAYER, m, d) / np.sqrt(d)
+    if settings.algorithm == "oscillation":
+        a = settings.delta * chain_levels(seed, np.array(settings.transition), m, 0, 1)[0]
+    else:
+        a = normal(Stream.INITIALISATION, SECOND_LAYER, m) / np.sqrt(m)
+    if settings.initialisation == "small":
+        shrink = np.sqrt(settings.eta) / max(np.linalg.norm(w, axis=1).max(), np.abs(a).max())
+        w, a = shrink * w, shrink * a
     return Problem(
         theta_star=theta_star,
         x=x,
         y=x @ theta_star,
         x_test=normal(Stream.DATA, TEST, settings.test_samples, d),
-        w=normal(Stream.INITIALISATION, FIRST_LAYER, m, d) / np.sqrt(d),
-        a=normal(Stream.INITIALISATION, SECOND_LAYER, m) / np.sqrt(m),
+        w=w,
+        a=a,
     )
 
 

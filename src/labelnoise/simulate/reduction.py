@@ -65,8 +65,13 @@ def reduce(
     w: Float64[np.ndarray, "width dim"],
     a: Float64[np.ndarray, "width"],
     x: Float64[np.ndarray, "sample dim"],
+    *,
+    width: bool = True,
 ) -> Reduction:
-    """Reduce a network trained on the inputs `x` to at most min(d, n) + 1 neurons and inputs."""
+    """Reduce a network trained on the inputs `x` to at most min(d, n) + 1 neurons and inputs.
+
+    With `width=False` only the inputs are rotated: for a rule that does not commute with Q.
+    """
     (samples, dim), inputs = x.shape, x
     input_basis = rest = None
     if dim > samples:
@@ -75,6 +80,6 @@ def reduce(
         rest = w - (w @ input_basis) @ input_basis.T
         w = w @ input_basis
     core, neuron_basis = np.column_stack([w, a]), None
-    if core.shape[0] > core.shape[1]:
+    if width and core.shape[0] > core.shape[1]:
         neuron_basis, core = np.linalg.qr(core)
     return Reduction(core, inputs, neuron_basis, input_basis, rest)

@@ -1,8 +1,12 @@
 """The settings of a simulation: the one source of their defaults, ranges and meaning."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool
 
 
 def _number(value: object) -> object:
@@ -14,6 +18,48 @@ def _number(value: object) -> object:
 
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
+Step = Annotated[int, Field(strict=True, ge=0)]
+Row = Annotated[list[Annotated[Real, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
+
+
+class Schedule(BaseModel):
+    """When the label noise is on (or the oscillating chain moves): periodically, or in intervals.
+
+    Give either `period` (with `duty` and `start`) or `intervals`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    period: Count | None = Field(
+        default=None, description="steps from one switching-on to the next"
+    )
+    duty: Real = Field(default=0.5, ge=0, le=1, description="share of the period that it is on")
+    start: Step = Field(default=0, description="step of the first switching-on; off before it")
+    intervals: list[tuple[Step, Step]] | None = Field(
+        default=None, description="[first, end] of each interval that it is on, end excluded"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.period is None) == (self.intervals is None):
+            raise ValueError("give either period or intervals, and not both")
+        for first, end in self.intervals or ():
+            if end <= first:
+                raise ValueError(f"intervals: [{first}, {end}] is empty; give first < end")
+        return self
+
+    def is_on(self, start: int, count: int) -> "Bool[np.ndarray, 'count']":
+        """Whether it is on in each of the steps `start … start+count−1`."""
+        import numpy as np
+
+        steps = np.arange(start, start + count)
+        if self.period is not None:
+            phase = (steps - self.start) % self.period
+            return (steps >= self.start) & (phase < self.duty * self.period)
+        on = np.zeros(count, dtype=bool)
+        for first, end in self.intervals or ():
+            on |= (steps >= first) & (steps < end)
+        return on
 
 
 class Settings(BaseModel):
@@ -21,21 +67,49 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    algorithm: Literal["sgd", "sam", "gd", "oscillation"] = Field(
+        default="sgd",
+        description="SGD one sample a step (eq. 3–4); SAM (§5); full-batch GD; or full-batch GD on "
+        "W while `a` follows a three-state chain (§4.3)",
+    )
     samples: Count = Field(default=200, lt=2**31, description="training samples n")
     width: Count = Field(default=1000, description="hidden neurons m")
     dim: Count = Field(default=20, description="input dimension d")
     theta_star_norm: Real = Field(default=1.0, gt=0, description="norm of the ground truth θ*")
+    initialisation: Literal["ntk", "small"] = Field(
+        default="ntk",
+        description="W_ij ~ N(0, 1/d), a_i ~ N(0, 1/m) (eq. 5); or that scaled down so that the "
+        "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts)",
+    )
     eta: Real = Field(default=1e-3, gt=0, description="learning rate η")
-    sigma: Real = Field(default=4.0, ge=0, description="label noise level σ; 0 is plain SGD")
+    sigma: Real = Field(default=4.0, ge=0, description="label noise level σ; 0 is none")
     noise: Literal["sign", "gaussian"] = Field(
         default="sign", description="label noise law: ±σ with probability ½ each, or N(0, σ²)"
     )
-    steps: Count = Field(default=1_000_000, description="SGD steps, one sample each")
-    snapshots: Annotated[int, Field(strict=True, ge=2)] = Field(
-        default=201, description="recorded states, evenly spaced, first and last included"
+    schedule: Schedule | None = Field(
+        default=None,
+        description="when the label noise is on, or the chain moves; always if left out",
     )
-    trace_steps: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=2000, description="`a` is recorded at every step from 0 up to this one"
+    rho: Real = Field(default=0.1, ge=0, description="SAM's radius ρ (algorithm sam)")
+    delta: Real = Field(default=0.1, gt=0, description="the chain's amplitude δ (oscillation)")
+    transition: Annotated[list[Row], Field(min_length=3, max_length=3)] = Field(
+        default=[[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 1.0, 0.0]],
+        description="the chain's transition matrix, rows from −δ, 0, +δ (oscillation)",
+    )
+    steps: Count = Field(default=1_000_000, description="steps of the algorithm")
+    snapshots: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=201, description="recorded states, first and last included"
+    )
+    spacing: Literal["linear", "log"] = Field(
+        default="linear", description="snapshots evenly spaced in the step, or in its logarithm"
+    )
+    neurons: Count | None = Field(
+        default=None,
+        description="neurons whose trajectories are recorded (the first ones); all if left out. "
+        "Means, extremes and quantiles are over all neurons in any case",
+    )
+    trace_steps: Step = Field(
+        default=0, description="`a` is recorded at every step from 0 up to this one"
     )
     trace_neurons: Count = Field(default=4, description="neurons whose `a` is so recorded")
     test_samples: Count = Field(default=1000, description="fresh samples of the test loss")
@@ -44,24 +118,37 @@ class Settings(BaseModel):
         description="run the exact width reduction (d + 1 neurons) and not the full network",
     )
     backend: Literal["compiled", "torch"] = Field(
-        default="compiled", description="compiled step rule (Numba) or the torch reference"
+        default="compiled", description="compiled step rules (Numba) or the torch reference"
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.snapshots > self.steps + 1:
+        limits = {
+            "snapshots": ("steps + 1", self.steps + 1),
+            "trace_steps": ("steps", self.steps),
+            "trace_neurons": ("width", self.width),
+            "neurons": ("width", self.width),
+        }
+        for name, (limit, most) in limits.items():
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise ValueError(f"{name} = {value} does not fit: at most {limit} = {most}")
+        if self.algorithm in ("gd", "oscillation") and self.sigma != 0:
             raise ValueError(
-                f"snapshots = {self.snapshots} does not fit into steps = {self.steps}: "
-                f"give at most steps + 1 = {self.steps + 1} snapshots"
+                f"sigma = {self.sigma} has no place in algorithm {self.algorithm}, which sees the "
+                "clean labels of all samples at every step; set sigma: 0"
             )
-        if self.trace_steps > self.steps:
-            raise ValueError(
-                f"trace_steps = {self.trace_steps} is more than steps = {self.steps}: "
-                "give at most as many"
-            )
-        if self.trace_neurons > self.width:
-            raise ValueError(
-                f"trace_neurons = {self.trace_neurons} is more than width = {self.width}: "
-                "give at most as many"
-            )
+        if self.algorithm == "gd" and self.schedule is not None:
+            raise ValueError("schedule has nothing to switch in algorithm gd; leave it out")
+        if self.algorithm == "oscillation":
+            if self.initialisation == "small":
+                raise ValueError(
+                    "initialisation: small has no place in algorithm oscillation, whose second "
+                    "layer has the amplitude delta; set initialisation: ntk"
+                )
+            for number, row in enumerate(self.transition):
+                if abs(sum(row) - 1) > 1e-12:
+                    raise ValueError(
+                        f"transition: row {number} = {row} sums to {sum(row):g}; it must sum to 1"
+                    )
         return self
