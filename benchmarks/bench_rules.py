@@ -39,7 +39,7 @@ NAMES = {
 
 
 def rules() -> dict[str, Callable[[int], float]]:
-    """For each rule a function that takes so many steps from the start and says how long it took."""
+    """For each rule, the seconds that so many steps from the start take."""
     s = Settings()  # the defaults are the authors' setting
     problem = draw_problem(s, SEED)
     reduction = reduce(problem.w, problem.a, problem.x)

@@ -255,7 +255,9 @@ def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cel
                 seen.add(spelled)
         if points:
             grid = {key: getattr(points[0], key) for key in outer}
-            together = {axis: [getattr(point, axis) for point in points]} if axis else {}
+            together: dict[str, list[object]] = {}
+            if axis:
+                together[axis] = [getattr(point, axis) for point in points]
             cell = Cell(name, grid, points[0], blocks, together)
             cells[cell.path] = cell
     return tuple(cells.values())

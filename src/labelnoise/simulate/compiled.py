@@ -294,7 +294,8 @@ def linear_gd(  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _update_and_project(w, change, now, after, theta):  # type: ignore[no-untyped-def]
     """W ← W + now changeᵀ and θ = Wᵀ after, in one pass over W (here transposed)."""
-    # so many partial sums that the inner loop is worth its vector code: four took twice as long
+    # a partial sum a lane of the tile: the inner loop reduces nothing, so that it vectorises with
+    # the order of the sums fixed; partial sums in scalars took twice the time
     sums = np.empty(_TILE)
     for k in range(w.shape[0]):
         by = change[k]
