@@ -9,12 +9,16 @@ import jaxtyping
 CHECKED = [
     "labelnoise.analyze.phases",
     "labelnoise.analyze.summary",
+    "labelnoise.linearize.two_layer",
+    "labelnoise.simulate.chain",
+    "labelnoise.simulate.compiled_engine",
     "labelnoise.simulate.engines",
     "labelnoise.simulate.observe",
     "labelnoise.simulate.problem",
     "labelnoise.simulate.reduction",
     "labelnoise.simulate.rules",
     "labelnoise.simulate.run",
+    "labelnoise.simulate.torch_engine",
 ]
 
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")

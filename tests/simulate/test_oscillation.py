@@ -7,7 +7,7 @@ from scipy import stats
 
 from labelnoise import rng
 from labelnoise.rng import Stream
-from labelnoise.simulate.chain import chain_levels, stationary_law, thresholds
+from labelnoise.simulate.chain import chain_levels, moves, stationary_law, thresholds
 from labelnoise.simulate.compiled import oscillate, pack
 from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.rules import oscillation_step
@@ -33,7 +33,8 @@ def train(active, *, chunks=1, transition=PAPER, delta=0.3, eta=0.02, width=30, 
     state, level = pack(w), chain_levels(seed, transition, width, 0, 1)[0]
     bounds, taken = thresholds(transition), 0
     for part in np.array_split(active.astype(np.uint8), chunks):
-        rest = (delta, bounds, part, seed, taken, eta, LIMIT)
+        words = moves(seed, width, taken, len(part))
+        rest = (delta, bounds, part, words, eta, LIMIT)
         taken += oscillate(state, level, covariance, correlation, *rest)
     assert (state[:, width:] == 0).all()  # the padding
     return state[:, :width].T, level, taken

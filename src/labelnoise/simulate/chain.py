@@ -3,7 +3,7 @@
 Each a_i is δ times a level in {−1, 0, +1}, a Markov chain independent of the others. The levels
 are a pure function of the seed: neuron i's move in step t reads word t·m + i of part `MOVES` of
 the stream CHAIN, and its level at step 0 word i of part `INITIAL`. The kernel
-`labelnoise.simulate.compiled.oscillate` draws the same numbers as it goes.
+`labelnoise.simulate.compiled.oscillate` is given the same words.
 """
 
 import numpy as np
@@ -75,6 +75,12 @@ def thresholds(transition: Float64[np.ndarray, "3 3"]) -> UInt64[np.ndarray, "3 
     """
     _check(transition)
     return _cumulative(transition)
+
+
+def moves(seed: int, neurons: int, start: int, count: int) -> UInt32[np.ndarray, "count neuron"]:
+    """Random words of the moves of the steps `start … start+count−1`."""
+    drawn = rng.words(seed, Stream.CHAIN, start * neurons, count * neurons, part=MOVES)
+    return drawn.reshape(count, neurons)
 
 
 def chain_levels(

@@ -7,6 +7,9 @@ next step's hidden layer share one pass over W.
 A kernel takes its steps in place and returns how many it took: fewer than asked for if and only
 if the run diverged, and then the state is the one before the step that it did not take. Sums have
 a fixed order: the same bits whatever the vector width, and however the steps are split into calls.
+
+The kernels call nothing outside of this file: Numba compiles a cached function again when its own
+file changes, and not when another does.
 """
 
 import math
@@ -15,18 +18,10 @@ import numpy as np
 from jaxtyping import Float64
 from numba import njit
 
-from labelnoise.rng import Stream, _philox_block
-
-from .chain import MOVES
-
 LANES = 8
 """Neurons are padded to a multiple of this: one AVX-512 vector of float64."""
 
 _TILE = 64  # a power of 2
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF_WORD = np.uint64(32)
-_MOVES = np.uint64(MOVES)
-_CHAIN = np.uint64(Stream.CHAIN)
 
 
 def pack(core: Float64[np.ndarray, "neuron inputplus1"]) -> Float64[np.ndarray, "inputplus1 lane"]:
@@ -317,30 +312,17 @@ def _update_and_project(w, change, now, after, theta):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True)
-def _move_chain(level, thresholds, seed, step, words):  # type: ignore[no-untyped-def]
+def _move_chain(level, thresholds, words):  # type: ignore[no-untyped-def]
     """Move the chain of each neuron once (see `labelnoise.simulate.chain`)."""
-    neurons = level.shape[0]
-    position = step * neurons
-    first = position // 4
-    for block in range(words.shape[0] // 4):
-        b = np.uint64(first + block)
-        w0, w1, w2, w3 = _philox_block(
-            b & _LOW, b >> _HALF_WORD, _MOVES, np.uint64(0), np.uint64(seed), _CHAIN
-        )
-        words[4 * block] = w0
-        words[4 * block + 1] = w1
-        words[4 * block + 2] = w2
-        words[4 * block + 3] = w3
-    offset = position - 4 * first
-    for i in range(neurons):
-        word = words[offset + i]
+    for i in range(level.shape[0]):
+        word = np.uint64(words[i])
         row = level[i] + 1
         level[i] = np.int8(word >= thresholds[row, 0]) + np.int8(word >= thresholds[row, 1]) - 1
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def oscillate(  # type: ignore[no-untyped-def]
-    w, level, covariance, correlation, delta, thresholds, active, seed, start, eta, limit
+    w, level, covariance, correlation, delta, thresholds, active, words, eta, limit
 ):
     """Train W by full-batch gradient descent while `a` follows its chain (§4.3, Lemma 4.4).
 
@@ -357,8 +339,7 @@ def oscillate(  # type: ignore[no-untyped-def]
         delta: size δ of the oscillation.
         thresholds: of the chain's moves, from `labelnoise.simulate.chain.thresholds`; (3, 2).
         active: 0 where the chain is paused after a step and `a` keeps its values; (step,).
-        seed: seed of the run.
-        start: number of the first step, the position in the random stream.
+        words: random words of the chain's moves; (step, neuron) of uint32.
         eta: learning rate η.
         limit: an entry of g beyond this, or not finite, is divergence.
 
@@ -367,7 +348,6 @@ def oscillate(  # type: ignore[no-untyped-def]
     """
     dim, lanes = w.shape
     neurons = level.shape[0]
-    words = np.empty(4 * (neurons // 4 + 2), np.uint64)
     now = np.zeros(lanes)
     after = np.zeros(lanes)
     change = np.zeros(dim)
@@ -383,7 +363,7 @@ def oscillate(  # type: ignore[no-untyped-def]
             change[k] = -eta * g[k]
         now, after = after, now
         if active[t]:
-            _move_chain(level, thresholds, seed, start + t, words)
+            _move_chain(level, thresholds, words[t])
         for i in range(neurons):
             after[i] = delta * level[i]
         _update_and_project(w, change, now, after, theta)

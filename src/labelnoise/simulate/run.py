@@ -7,7 +7,8 @@ import xarray as xr
 from jaxtyping import Float64, Int64
 from threadpoolctl import threadpool_limits
 
-from .engines import CompiledEngine, Engine, Run, TorchEngine
+from .compiled_engine import CompiledEngine
+from .engines import Engine, Run
 from .observe import PER_NETWORK, PER_NEURON, PER_QUANTILE, QUANTILES, observe
 from .problem import draw_problem
 from .reduction import no_reduction, reduce
@@ -121,6 +122,9 @@ def simulate_along(
         if first.backend == "compiled":
             engine = CompiledEngine(runs, threads=threads)
         else:
+            # torch takes seconds to import
+            from .torch_engine import TorchEngine
+
             engine = TorchEngine(runs, device=device)
         arrays = _record(runs, engine, progress or (lambda _: None))
     return _label(arrays, axis, [getattr(point, axis) for point in points], seeds, first)
