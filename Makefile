@@ -26,6 +26,9 @@ lint: $(READY) ## format, lint and types only
 	snakemake --lint
 	mypy
 
+report: figures ## the figures with their captions on one page, results/report.html
+	snakemake --report results/report.html
+
 ui: $(READY) ## MLflow in the browser, at http://127.0.0.1:5000
 	labelnoise ui
 
@@ -47,4 +50,4 @@ $(READY): pyproject.toml constraints.txt
 clean: ## remove results, keep the environment
 	rm -rf results .snakemake
 
-.PHONY: help figures test lint ui track bench docs clean
+.PHONY: help figures test lint report ui track bench docs clean

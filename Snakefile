@@ -11,6 +11,9 @@ min_version("9.3")
 configfile: Path(workflow.basedir, "config", "config.yaml")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 

@@ -8,6 +8,7 @@ import jaxtyping
 
 CHECKED = [
     "labelnoise.analyze.phases",
+    "labelnoise.analyze.regimes",
     "labelnoise.analyze.summary",
     "labelnoise.linearize.two_layer",
     "labelnoise.simulate.chain",

@@ -70,6 +70,7 @@ class Experiment(_Model):
 class FigureEntry(_Model):
     """A figure: the module that draws it and the experiments that it draws."""
 
+    description: str = Field(default="", description="one line on what it shows, for the report")
     drawn_by: Name | None = Field(
         default=None, description="module of `labelnoise.plot`; the figure's own name if left out"
     )

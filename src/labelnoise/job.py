@@ -57,8 +57,10 @@ class Job:
             now = time.monotonic()
             if done and now - said >= PACE:
                 said = now
-                left = (now - self._clock) / done * (total - done)
-                self.say(f"{done:,} of {total:,} steps ({done / total:.0%}), {left:.0f} s left")
+                text = f"{done:,} of {total:,} steps ({done / total:.0%})"
+                if done > total / 50:  # before that the start-up is most of the time spent
+                    text += f", {(now - self._clock) / done * (total - done):.0f} s left"
+                self.say(text)
 
         return report
 

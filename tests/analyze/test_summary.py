@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.analyze.summary import QUANTILES, headline, summarize
-from labelnoise.simulate.run import simulate
+from labelnoise.analyze.phases import lazy_radius
+from labelnoise.analyze.regimes import REGIMES
+from labelnoise.analyze.summary import FINAL, headline, summarize
+from labelnoise.simulate.observe import PER_NETWORK, PER_QUANTILE, QUANTILES
+from labelnoise.simulate.run import simulate, simulate_along
 from labelnoise.simulate.settings import Settings
 
 STEPS = np.array([0, 10, 20])
@@ -28,37 +31,51 @@ def constructed(seeds=3, diverged=()):
         "a": (0.01 + number) * (-1.0) ** neuron * np.ones(shape),
         "displacement": away * (1 + neuron) * np.ones(shape),
     }
-    curves = {
-        name: (10.0 * k + np.arange(seeds))[:, None] - STEPS
-        for k, name in enumerate(
-            (
-                *("train_loss", "test_loss", "theta_error", "theta_norm"),
-                *("layer_displacement", "participation_ratio"),
-            )
-        )
+    known = {
+        "w_norm_mean": per_neuron["w_norm"].mean(-1),
+        "w_norm_max": per_neuron["w_norm"].max(-1),
+        "alignment_mean": per_neuron["alignment"].mean(-1),
+        "a_rms": np.sqrt((per_neuron["a"] ** 2).mean(-1)),
+        "a_max": abs(per_neuron["a"]).max(-1),
+        "displacement_min": per_neuron["displacement"].min(-1),
+        "displacement_max": per_neuron["displacement"].max(-1),
     }
+    curves = {
+        name: known.get(name, (10.0 * k + np.arange(seeds))[:, None] - STEPS)
+        for k, name in enumerate(PER_NETWORK)
+    }
+    quantiles = {
+        f"{name}_quantile": np.moveaxis(np.quantile(per_neuron[name], QUANTILES, axis=-1), 0, -1)
+        for name in ("w_norm", "alignment")
+    }
+    assert quantiles.keys() == PER_QUANTILE.keys()
     data = xr.Dataset(
         {k: (("seed", "step", "neuron"), v.astype("f4")) for k, v in per_neuron.items()}
         | {k: (("seed", "step"), v) for k, v in curves.items()}
+        | {k: (("seed", "step", "quantile"), v) for k, v in quantiles.items()}
+        | {"theta_star": (("seed", "dim"), np.ones((seeds, 4)))}
+        | {"a_trace": (("seed", "trace_step", "trace_neuron"), np.ones((seeds, 2, 3), "f4"))}
         | {"diverged_step": ("seed", np.full(seeds, np.nan))},
-        coords={"seed": np.arange(seeds), "step": STEPS},
+        coords={"seed": np.arange(seeds), "step": STEPS, "quantile": list(QUANTILES)},
     )
     for seed in diverged:
         data["diverged_step"][seed] = 5.0
-        for name in (*per_neuron, *curves):
+        for name in (*per_neuron, *curves, *quantiles):
             data[name][seed, 1:] = np.nan
     return data
 
 
 def summary_of(data, eta=0.04):
-    return summarize(data, eta=eta, lazy_threshold=0.1, alignment_onset=0.25)
+    return summarize(data, width=NEURONS, eta=eta, lazy_threshold=0.1, alignment_onset=0.25)
 
 
-def test_curves_are_kept_and_neurons_are_reduced():
+def test_curves_are_kept_and_neurons_are_left_out():
     data = constructed()
     summary = summary_of(data)
-    for name in ("train_loss", "test_loss", "theta_error", "participation_ratio"):
-        np.testing.assert_array_equal(summary[name], data[name])
+    for name in (*PER_NETWORK, *PER_QUANTILE, "theta_star", "diverged_step"):
+        assert summary[name].identical(data[name]), name
+    assert not {"neuron", "trace_step", "trace_neuron"} & set(summary.dims)
+    assert not {"w_norm", "alignment", "a", "displacement", "a_trace"} & set(summary.variables)
     np.testing.assert_allclose(summary["w_norm_mean"][0], [46, 23, 4.6], rtol=1e-6)
     np.testing.assert_allclose(summary["alignment_mean"][1], [0.19, 0.59, 0.99], rtol=1e-6)
     np.testing.assert_allclose(summary["a_rms"][:, 0], [0.01, 1.01, 2.01], rtol=1e-6)
@@ -79,6 +96,12 @@ def test_phases_of_the_constructed_runs():
     # displacement of the laziest: 0 → 0.2 in 10 steps; alignment: 0.19 → 0.59, a quarter of
     # the way from 0.19 to 1 is 0.3925
     np.testing.assert_allclose(summary["escape_step"], 5, rtol=1e-6)
+    assert summary["escape_step"].attrs["threshold"] == 0.1
+    # 0.2 → 0.4 in 10 steps passes √(ln 11/11) = 0.4669 never
+    assert np.isnan(summary["radius_step"]).all()
+    assert summary["radius_step"].attrs["threshold"] == lazy_radius(NEURONS)
+    wide = summarize(constructed(), width=1000, eta=1, lazy_threshold=0.1, alignment_onset=0.25)
+    np.testing.assert_allclose(wide["radius_step"], lazy_radius(1000) / 0.02, rtol=1e-6)
     np.testing.assert_allclose(summary["alignment_step"], 5.0625, rtol=1e-6)
     assert np.isnan(summary["small_weights_step"]).all()  # √η = 0.2, the largest ends at 12.1
     # √η = 36.3 is passed by the largest norm, 60.5 → 12.1, half-way
@@ -89,7 +112,8 @@ def test_phases_of_the_constructed_runs():
 def test_a_diverged_run_has_nan_and_spoils_no_other():
     clean, spoiled = summary_of(constructed()), summary_of(constructed(diverged=[1]))
     for name, variable in clean.data_vars.items():
-        np.testing.assert_array_equal(spoiled[name].sel(seed=[0, 2]), variable.sel(seed=[0, 2]))
+        found = spoiled[name].sel(seed=[0, 2])
+        np.testing.assert_array_equal(found, variable.sel(seed=[0, 2]), err_msg=name)
         if "step" in variable.dims:
             assert np.isnan(spoiled[name].sel(seed=1).isel(step=slice(1, None))).all(), name
             assert np.isfinite(spoiled[name].sel(seed=1).isel(step=0)).all(), name
@@ -103,27 +127,70 @@ def test_headline_is_the_mean_over_the_seeds():
     assert numbers["final_w_norm_mean"] == pytest.approx(4.6)
     assert numbers["final_alignment_mean"] == pytest.approx(0.99)
     assert numbers["escape_step"] == pytest.approx(5)
-    assert numbers["seeds"] == 3
-    assert numbers["seeds_diverged"] == 0
+    assert numbers["runs"] == 3
+    assert numbers["runs_diverged"] == 0
 
 
 def test_headline_drops_phases_that_no_seed_reached():
     numbers = headline(summary_of(constructed()))
     assert "small_weights_step" not in numbers
+    assert numbers["reached_small_weights_step"] == 0
+    assert numbers["reached_escape_step"] == numbers["reached_alignment_step"] == 3
     assert all(np.isfinite(value) for value in numbers.values())
+
+
+def test_a_phase_that_some_runs_reached_is_their_mean_and_they_are_counted():
+    data = constructed()
+    data["displacement_min"][1] = [0, 0.05, 0.15]  # at 15
+    data["displacement_min"][2] = 0.05  # never
+    numbers = headline(summary_of(data))
+    assert numbers["reached_escape_step"] == 2
+    assert numbers["escape_step"] == pytest.approx((5 + 15) / 2)
 
 
 def test_headline_leaves_diverged_seeds_out():
     numbers = headline(summary_of(constructed(diverged=[2])))
     assert numbers["final_train_loss"] == pytest.approx(0.5 - 20)
-    assert (numbers["seeds"], numbers["seeds_diverged"]) == (3, 1)
+    assert (numbers["runs"], numbers["runs_diverged"]) == (3, 1)
+    # it had escaped before it diverged, and is counted in nothing
+    data = constructed()
+    data["diverged_step"][2] = 5.0
+    numbers = headline(summary_of(data))
+    assert numbers["reached_escape_step"] == 2
+    assert numbers["final_w_norm_mean"] == pytest.approx(4.6)
 
 
 def test_headline_of_nothing_but_diverged_runs_says_so_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         numbers = headline(summary_of(constructed(diverged=[0, 1, 2])))
-    assert numbers == {"seeds": 3, "seeds_diverged": 3}
+    reached = {name: value for name, value in numbers.items() if name.startswith("reached_")}
+    assert len(reached) >= 3
+    assert set(reached.values()) == {0}
+    assert numbers == reached | {"runs": 3, "runs_diverged": 3}
+
+
+def test_more_dimensions_are_summarised_point_by_point():
+    given = {"width": 20, "dim": 3, "samples": 10, "steps": 400, "snapshots": 9, "neurons": 2}
+    etas = [0.01, 0.02, 30.0]
+    points = [Settings(**given, eta=eta, trace_steps=5) for eta in etas]
+    along = simulate_along("eta", points, [0, 1])
+    summary = summarize(along, width=20, eta=along["eta"], lazy_threshold=0.1, alignment_onset=0.25)
+    assert summary["escape_step"].dims == ("eta", "seed")
+    assert np.isfinite(summary["diverged_step"].sel(eta=30.0)).all()
+    assert np.isfinite(summary["escape_step"].sel(eta=[0.01, 0.02])).all()
+    for eta, point in zip(etas, points, strict=True):
+        alone = summarize(
+            simulate(point, [0, 1]), width=20, eta=eta, lazy_threshold=0.1, alignment_onset=0.25
+        )
+        xr.testing.assert_identical(summary.sel(eta=eta, drop=True), alone)
+    numbers = headline(summary)
+    assert (numbers["runs"], numbers["runs_diverged"]) == (6, 2)
+    two = summary.sel(eta=[0.01, 0.02]).isel(step=-1)
+    for name in FINAL:
+        assert numbers[f"final_{name}"] == pytest.approx(float(two[name].mean()))
+    assert set(np.unique(summary["regime"])) <= set(range(len(REGIMES)))
+    assert (summary["regime"].sel(eta=30.0) == REGIMES.index("diverged")).all()
 
 
 def test_every_variable_of_a_real_summary_says_what_it_is():

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from labelnoise.simulate.engines import CompiledEngine, TorchEngine
-from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
-from labelnoise.simulate.run import simulate
+from labelnoise.simulate.compiled_engine import CompiledEngine
+from labelnoise.simulate.problem import draw_problem, sample_order
+from labelnoise.simulate.run import prepare, simulate
 from labelnoise.simulate.settings import Settings
+from labelnoise.simulate.torch_engine import TorchEngine
 
 SEEDS = range(8)
 
@@ -38,7 +39,15 @@ def test_all_is_finite_until_a_run_diverges_and_nan_from_then_on(mixed):
                 assert not finite[~taken].any(), name
 
 
-@pytest.mark.parametrize("more", [{}, {"sigma": 4.0}, {"eta": 0.3}])
+OTHERS = [
+    {"algorithm": "sam", "rho": 0.5},
+    {"algorithm": "sam", "sigma": 4.0, "eta": 0.3},
+    {"algorithm": "gd", "eta": 0.3},
+    {"algorithm": "oscillation", "delta": 6.0, "eta": 0.1},
+]
+
+
+@pytest.mark.parametrize("more", [{}, {"sigma": 4.0}, {"eta": 0.3}, *OTHERS])
 @pytest.mark.parametrize("reduce", [True, False])
 def test_both_backends_diverge_at_the_same_step(more, reduce):
     compiled = simulate(settings(**more, reduce=reduce), SEEDS)
@@ -74,19 +83,12 @@ def test_a_run_diverges_when_the_naive_residual_explodes(mixed):
 
 @pytest.mark.parametrize("engine", [CompiledEngine, TorchEngine])
 def test_a_run_that_is_too_fast_stops_and_its_neighbour_goes_on(engine):
-    problem = draw_problem(settings(), 0)
-    core = np.column_stack([problem.w, problem.a])
-
     def states(etas, chunks):
-        count = len(etas)
-        x, y = np.stack([problem.x] * count), np.stack([problem.y] * count)
-        runner = engine(np.stack([core] * count), x, y, etas)
-        start = 0
+        runs = [prepare(settings(eta=eta, sigma=1.0, reduce=False), 0) for eta in etas]
+        runner = engine(runs)
         for size in chunks:
-            order = np.stack([sample_order(0, 20, start, size)] * count)
-            runner.advance(order, np.stack([label_noise(0, "sign", start, size)] * count))
-            start += size
-        return runner.cores(), runner.diverged_step
+            runner.advance(size)
+        return [runner.core(run) for run in range(len(etas))], runner.diverged_step
 
     both, diverged = states([0.001, 5.0], [50, 50])
     alone, _ = states([0.001], [100])
@@ -95,3 +97,33 @@ def test_a_run_that_is_too_fast_stops_and_its_neighbour_goes_on(engine):
     assert 0 < diverged[1] < 50
     stopped, _ = states([5.0], [int(diverged[1])])
     np.testing.assert_array_equal(both[1], stopped[0])
+
+
+@pytest.mark.parametrize("more", OTHERS)
+def test_other_algorithms_are_finite_until_they_diverge_too(more):
+    runs = simulate(settings(**more), SEEDS)
+    diverged = runs["diverged_step"]
+    assert np.isfinite(diverged).any()
+    taken = runs["step"] <= diverged.fillna(np.inf)
+    for name in ("train_loss", "w_norm_max", "a_rms"):
+        found = np.isfinite(runs[name]).transpose(*taken.dims)
+        np.testing.assert_array_equal(found, taken, err_msg=name)
+
+
+@pytest.mark.parametrize("engine", [CompiledEngine, TorchEngine])
+def test_a_state_that_was_looked_at_is_not_changed_by_later_steps(engine):
+    for algorithm in ("sgd", "sam", "gd", "oscillation"):
+        for reduce in (True, False):
+            runner = engine([prepare(settings(algorithm=algorithm, eta=0.01, reduce=reduce), 0)])
+            before = runner.core(0)
+            copy = before.copy()
+            runner.advance(5)
+            np.testing.assert_array_equal(before, copy)
+            assert np.abs(runner.core(0) - copy).max() > 1e-6
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_that_diverges_at_once_says_so_without_a_warning():
+    runs = simulate(settings(theta_star_norm=1e12), [0])
+    assert runs["diverged_step"].item() == 0
+    assert np.isnan(runs["identity_error"]).all()

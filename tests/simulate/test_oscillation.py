@@ -1,5 +1,8 @@
 """The oscillating second layer: its chain, and the first layer trained under it (Lemma 4.4)."""
 
+import inspect
+
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from scipy import stats
 
 from labelnoise import rng
 from labelnoise.rng import Stream
+from labelnoise.simulate import chain
 from labelnoise.simulate.chain import chain_levels, moves, stationary_law, thresholds
 from labelnoise.simulate.compiled import oscillate, pack
 from labelnoise.simulate.problem import draw_problem
@@ -83,7 +87,6 @@ def test_the_stationary_law_is_the_left_eigenvector():
         ([[0.5, 0.4, 0], [0, 1, 0], [0, 1, 0]], r"probabilities.* got \[\[0.5, 0.4"),
         ([[1.5, -0.5, 0], [0, 1, 0], [0, 1, 0]], r"probabilities.* got \[\[1.5"),
         ([[np.nan, 1, 0], [0, 1, 0], [0, 1, 0]], r"probabilities.* got \[\[nan"),
-        ([[0.5, 0.5], [0.5, 0.5]], r"three rows.* got \[\[0.5"),
         (np.eye(3).tolist(), r"unique.* got \[\[1.0"),
         ([[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1]], r"unique.* got \[\[1.0, 0.0, 0.0\], \[0.5"),
     ],
@@ -91,6 +94,16 @@ def test_the_stationary_law_is_the_left_eigenvector():
 def test_a_matrix_that_is_no_transition_is_refused(rows, message):
     with pytest.raises(ValueError, match=message):
         stationary_law(np.array(rows, float))
+
+
+def test_a_matrix_of_another_shape_is_refused(monkeypatch):
+    """By what the annotations say; and by a message where they are not checked."""
+    given = np.full((2, 2), 0.5)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        stationary_law(given)
+    monkeypatch.setattr(chain, "_check", inspect.unwrap(chain._check))
+    with pytest.raises(ValueError, match=r"three rows.* got \[\[0.5"):
+        inspect.unwrap(stationary_law)(given)
 
 
 def test_thresholds_are_exact():

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
-from labelnoise.simulate.engines import CompiledEngine, TorchEngine
-from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
+from labelnoise.simulate.compiled_engine import CompiledEngine
+from labelnoise.simulate.engines import Run
+from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.reduction import no_reduction, reduce
+from labelnoise.simulate.run import prepare
 from labelnoise.simulate.settings import Settings
+from labelnoise.simulate.torch_engine import TorchEngine
 
 SHAPES = [  # width, dim, samples
     (60, 5, 30),
@@ -33,14 +36,10 @@ def final_state(shrink, engine, run_settings, seed, steps=STEPS):
     """[W | a] of the full network after a run."""
     problem = draw_problem(run_settings, seed)
     reduction = shrink(problem.w, problem.a, problem.x)
-    runner = engine(
-        reduction.core[None], reduction.inputs[None], problem.y[None], [run_settings.eta]
-    )
-    order = sample_order(seed, run_settings.samples, 0, steps)
-    noise = run_settings.sigma * label_noise(seed, run_settings.noise, 0, steps)
-    runner.advance(order[None], noise[None])
+    runner = engine([Run(run_settings, seed, problem, reduction)])
+    runner.advance(steps)
     assert np.isnan(runner.diverged_step).all()
-    return np.column_stack(reduction.lift(runner.cores()[0]))
+    return np.column_stack(reduction.lift(runner.core(0)))
 
 
 def distance(found, expected):
@@ -112,3 +111,23 @@ def test_no_reduction_is_the_network_itself():
     w, a = reduction.lift(reduction.core)
     np.testing.assert_array_equal(w, problem.w)
     np.testing.assert_array_equal(a, problem.a)
+
+
+@pytest.mark.parametrize("shape", [(50, 12, 5), (60, 5, 30)])
+def test_without_the_width_only_the_inputs_are_rotated(shape):
+    width, dim, samples = shape
+    problem = draw_problem(settings(*shape), 0)
+    reduction = reduce(problem.w, problem.a, problem.x, width=False)
+    assert reduction.neuron_basis is None
+    assert reduction.core.shape == (width, min(dim, samples) + 1)
+    w, a = reduction.lift(reduction.core)
+    np.testing.assert_allclose(w, problem.w, rtol=0, atol=1e-13)
+    np.testing.assert_array_equal(a, problem.a)
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "sam", "gd", "oscillation"])
+def test_a_run_is_reduced_as_far_as_its_rule_allows(algorithm):
+    given = {"algorithm": algorithm, "sigma": 0.0}
+    reduced = prepare(settings(50, 12, 5, **given), 0).reduction
+    assert reduced.core.shape == ((50 if algorithm == "oscillation" else 6), 6)
+    assert prepare(settings(50, 12, 5, reduce=False, **given), 0).reduction.core.shape == (50, 13)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.simulate import engines
+from labelnoise.simulate.engines import Run
 from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.run import simulate, snapshot_steps
 from labelnoise.simulate.settings import Settings
@@ -62,9 +62,9 @@ def test_what_is_recorded_does_not_change_the_run(backend):
     few = change(backend=backend, steps=1000, snapshots=2, trace_steps=0)
     many = change(backend=backend, steps=1000, snapshots=11, trace_steps=500)
     sparse, dense = simulate(few, [0, 1]), simulate(many, [0, 1])
-    assert_same_bits(
-        sparse.isel(step=-1).drop_dims("trace_step"), dense.isel(step=-1).drop_dims("trace_step")
-    )
+    assert not {"a_trace", "identity_error", "trace_step"} & set(sparse.variables)
+    traced = {"a_trace", "identity_error", "trace_step", "trace_neuron"}
+    assert_same_bits(sparse.isel(step=-1), dense.isel(step=-1).drop_vars(traced))
 
 
 def test_the_split_into_chunks_does_not_change_the_run(monkeypatch):
@@ -80,6 +80,40 @@ def test_snapshots_are_even_and_hold_both_ends():
     assert snapshot_steps(every).tolist() == list(range(11))
 
 
+@pytest.mark.parametrize(
+    ("steps", "snapshots"), [(100_000, 60), (400_000, 301), (50, 40), (7, 3), (1, 2), (1000, 2)]
+)
+def test_snapshots_in_the_logarithm_are_geometric_and_hold_both_ends(steps, snapshots):
+    found = snapshot_steps(change(steps=steps, snapshots=snapshots, trace_steps=0, spacing="log"))
+    assert found[0] == 0
+    assert found[-1] == steps
+    assert (np.diff(found) > 0).all()
+    assert len(found) <= snapshots
+    if snapshots == 2:
+        return
+    assert found[1] == 1
+    # every one is the nearest whole number to a term of the progression from 1 to the last
+    ratio = steps ** (1 / (snapshots - 2))
+    terms = [ratio**k for k in range(snapshots - 1)]
+    assert max(min(abs(step - term) for term in terms) for step in found[1:]) <= 0.5 + 1e-6
+    assert max(min(abs(step - term) for step in found[1:]) for term in terms) <= 0.5 + 1e-6
+
+
+def test_what_is_recorded_follows_the_spacing():
+    even = simulate(change(snapshots=3001), [0])
+    spaced = change(snapshots=20, spacing="log")
+    runs = simulate(spaced, [0])
+    np.testing.assert_array_equal(runs["step"], snapshot_steps(spaced))
+    assert_same_bits(runs, even.sel(step=runs["step"]))
+
+
+def test_the_learning_rate_is_eta_in_its_unit():
+    width = SMALL.width
+    by_width = simulate(change(eta=width / 512, eta_unit="1/m"), [0])
+    assert change(eta=width / 512, eta_unit="1/m").learning_rate == 1 / 512
+    assert_same_bits(by_width, simulate(change(eta=1 / 512), [0]))
+
+
 def test_progress_counts_up_to_the_last_step():
     seen: list[int] = []
     simulate(SMALL, [0], progress=seen.append)
@@ -89,19 +123,31 @@ def test_progress_counts_up_to_the_last_step():
 
 def test_sigma_and_eta_change_neither_data_nor_order_nor_signs(monkeypatch):
     """Runs over σ and η are paired: their noise is proportional, all else the same."""
-    fed: list[tuple[np.ndarray, np.ndarray]] = []
+    fed: dict[str, dict[int, list[np.ndarray]]] = {}
 
-    class Spy(engines.CompiledEngine):
-        def advance(self, order, noise):
-            fed.append((order, noise))
-            super().advance(order, noise)
+    class Spy(Run):
+        def order(self, start, count):
+            found = super().order(start, count)
+            fed.setdefault("order", {}).setdefault(self.seed, []).append(found)
+            return found
 
-    monkeypatch.setattr(importlib.import_module("labelnoise.simulate.run"), "CompiledEngine", Spy)
+        def noise(self, start, count):
+            found = super().noise(start, count)
+            fed.setdefault("noise", {}).setdefault(self.seed, []).append(found)
+            return found
+
+    monkeypatch.setattr(importlib.import_module("labelnoise.simulate.run"), "Run", Spy)
     streams = []
-    for settings in (change(sigma=1.0), change(sigma=3.0, eta=1e-4), change(sigma=0.0)):
+    for more in ({"sigma": 1.0}, {"sigma": 3.0, "eta": 1e-4}, {"sigma": 0.0}):
         fed.clear()
-        simulate(settings, [4, 5])
-        streams.append([np.concatenate(part, axis=1) for part in zip(*fed, strict=True)])
+        # no trace: what is looked at for it would be counted twice
+        simulate(change(**more, trace_steps=0), [4, 5])
+        streams.append(
+            [
+                np.stack([np.concatenate(fed[part][seed]) for seed in (4, 5)])
+                for part in ("order", "noise")
+            ]
+        )
     (order, noise), (other_order, other_noise), (quiet_order, quiet_noise) = streams
     assert order.shape == (2, SMALL.steps)
     np.testing.assert_array_equal(order, other_order)
@@ -134,8 +180,11 @@ def test_bad_seeds_are_refused(seeds, message):
         simulate(change(steps=100), seeds)
 
 
-def test_every_variable_says_what_it_is():
-    runs = simulate(change(steps=100), [0])
+@pytest.mark.parametrize("algorithm", ["sgd", "gd", "oscillation"])
+def test_every_variable_says_what_it_is(algorithm):
+    sigma = {"sgd": 2.0}.get(algorithm, 0.0)
+    runs = simulate(change(steps=100, algorithm=algorithm, sigma=sigma), [0])
+    assert ("identity_error" in runs) == (algorithm == "sgd")
     for name, variable in runs.variables.items():
         assert variable.attrs["long_name"], name
         assert variable.attrs["units"], name

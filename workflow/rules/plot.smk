@@ -6,8 +6,18 @@ rule plot:
         plot_input,
     output:
         pdf="results/figures/{figure}.pdf",
-        png="results/figures/{figure}.png",
-        csv="results/figures/{figure}.csv",
+        png=report(
+            "results/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}", "file": "picture"},
+        ),
+        csv=report(
+            "results/figures/{figure}.csv",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}", "file": "numbers"},
+        ),
         md="results/figures/{figure}.md",
         record="results/figures/{figure}.json",
     log:

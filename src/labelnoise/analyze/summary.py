@@ -3,11 +3,11 @@
 import numpy as np
 import xarray as xr
 
-from .phases import escape_step, onset_step, small_weights_step
+from .phases import escape_step, lazy_radius, onset_step, small_weights_step
 from .regimes import regime
 
 FINAL = ("train_loss", "test_loss", "theta_error", "w_norm_mean", "alignment_mean")
-PHASES = ("escape_step", "alignment_step", "small_weights_step")
+PHASES = ("escape_step", "radius_step", "alignment_step", "small_weights_step")
 
 
 def _label(data: xr.DataArray, long_name: str, symbol: str, units: str = "1") -> xr.DataArray:
@@ -15,29 +15,43 @@ def _label(data: xr.DataArray, long_name: str, symbol: str, units: str = "1") ->
 
 
 def summarize(
-    runs: xr.Dataset, *, eta: float | xr.DataArray, lazy_threshold: float, alignment_onset: float
+    runs: xr.Dataset,
+    *,
+    width: int,
+    eta: float | xr.DataArray,
+    lazy_threshold: float,
+    alignment_onset: float,
 ) -> xr.Dataset:
     """The curves over (…, seed, step) and the phases over (…, seed) of one cell's runs.
 
     Args:
         runs: trajectories as `labelnoise.simulate.run.simulate` (or `simulate_along`, which has
             one dimension more) returns them.
+        width: hidden neurons m.
         eta: learning rate η.
         lazy_threshold: displacement at which a neuron has left the lazy regime.
         alignment_onset: share of the way to 1 that the mean alignment goes before Phase II.
 
     Returns:
-        What the trajectories hold of whole networks, as it is; `escape_step`, `alignment_step`,
+        What the trajectories hold of whole networks, as it is; `escape_step` (out of a fixed
+        radius), `radius_step` (out of one that shrinks with the width), `alignment_step`,
         `small_weights_step`, `diverged_step` and `regime` over the runs.
     """
+    escape = _label(
+        escape_step(runs["displacement_min"], lazy_threshold),
+        f"step by which every neuron's displacement exceeds {lazy_threshold} (NaN: never)",
+        "T₁",
+        "step",
+    )
     curves = runs.drop_dims(["neuron", "trace_step"], errors="ignore")
     return curves.assign(
-        escape_step=_label(
-            escape_step(runs["displacement_min"], lazy_threshold),
-            f"step by which every neuron's displacement exceeds {lazy_threshold} (NaN: never)",
-            "T₁",
+        escape_step=escape.assign_attrs(threshold=lazy_threshold),
+        radius_step=_label(
+            escape_step(runs["displacement_min"], lazy_radius(width)),
+            "step by which every neuron's displacement exceeds √(ln m/m) (NaN: never)",
+            "T₁(m)",
             "step",
-        ),
+        ).assign_attrs(threshold=lazy_radius(width)),
         alignment_step=_label(
             onset_step(runs["alignment_mean"], alignment_onset),
             f"step by which the mean alignment has gone {alignment_onset} of its way to 1 "

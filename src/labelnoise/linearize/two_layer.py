@@ -81,7 +81,7 @@ def _one(
     progress: Callable[[int], None],
 ) -> float:
     """Fill in the curves of one run; the step at which it diverged, or NaN."""
-    problem, eta = run.problem, run.settings.eta
+    problem, eta = run.problem, run.settings.learning_rate
     theta = problem.w.T @ problem.a
     metric = (problem.a @ problem.a) * np.eye(len(theta)) + problem.w.T @ problem.w
     moved = problem.x @ metric

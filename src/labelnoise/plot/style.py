@@ -33,11 +33,13 @@ SYMBOLS = {
     "dim": "d",
     "eta": "η",
     "sigma": "σ",
+    "rho": "ρ",
+    "delta": "δ",
     "theta_star_norm": "‖θ*‖",
 }
 
 RC: dict[str, Any] = {
-    "font.family": "STIXGeneral",
+    "font.family": ["STIXGeneral", "DejaVu Serif"],  # the second for symbols the first lacks
     "mathtext.fontset": "stix",
     "font.size": 8,
     "axes.labelsize": 8,
@@ -45,6 +47,7 @@ RC: dict[str, Any] = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
     "legend.frameon": False,
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
@@ -133,7 +136,13 @@ class Look:
 
 def parameter(name: str, value: object) -> str:
     """`σ = 4`: a parameter by the paper's symbol where it has one."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
     return f"{SYMBOLS.get(name, name)} = {text}"
 
 
@@ -157,6 +166,14 @@ def apply_style() -> None:
 
     mpl.use("agg")
     sns.set_theme(style="ticks", rc=RC)
+
+
+def sequence(count: int) -> list[str]:
+    """Colours for an ordered parameter, light to dark: readable in grey, colour-blind safe."""
+    import matplotlib as mpl
+
+    shades = mpl.colormaps["cividis_r"](np.linspace(0.12, 1, count))
+    return [mpl.colors.to_hex(shade) for shade in shades]
 
 
 def letter(axes: Axes, text: str) -> None:

@@ -66,7 +66,12 @@ class _CoreRun:
         if settings.algorithm == "gd":
             return int(
                 compiled.gd(
-                    self._state, run.covariance, run.correlation, count, settings.eta, DIVERGED
+                    self._state,
+                    run.covariance,
+                    run.correlation,
+                    count,
+                    settings.learning_rate,
+                    DIVERGED,
                 )
             )
         stream = (
@@ -75,7 +80,7 @@ class _CoreRun:
             run.problem.y,
             run.order(start, count),
             run.noise(start, count),
-            settings.eta,
+            settings.learning_rate,
         )
         if settings.algorithm == "sam":
             return int(compiled.sam(*stream, settings.rho, DIVERGED))
@@ -112,7 +117,7 @@ class _OscillationRun:
                 self._thresholds,
                 run.active(start + done, now),
                 moves(run.seed, settings.width, start + done, now),
-                settings.eta,
+                settings.learning_rate,
                 DIVERGED,
             )
             done += int(taken)

@@ -62,7 +62,9 @@ def draw_problem(settings: Settings, seed: int) -> Problem:
     else:
         a = normal(Stream.INITIALISATION, SECOND_LAYER, m) / np.sqrt(m)
     if settings.initialisation == "small":
-        shrink = np.sqrt(settings.eta) / max(np.linalg.norm(w, axis=1).max(), np.abs(a).max())
+        shrink = np.sqrt(settings.learning_rate) / max(
+            np.linalg.norm(w, axis=1).max(), np.abs(a).max()
+        )
         w, a = shrink * w, shrink * a
     return Problem(
         theta_star=theta_star,

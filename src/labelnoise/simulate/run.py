@@ -239,7 +239,7 @@ class _ExpectedMoves:
         residual = core[:, -1] @ hidden - run.problem.y[sample] - run.noise(step, 1)[0]
         basis = run.reduction.neuron_basis
         moved = hidden[self._neurons] if basis is None else basis[self._neurons] @ hidden
-        self._before[number] = a, (run.settings.eta * residual * moved) ** 2
+        self._before[number] = a, (run.settings.learning_rate * residual * moved) ** 2
 
     def relative_error(self) -> Float64[np.ndarray, "run"]:
         """The largest error of each run, relative to its largest square."""

@@ -82,6 +82,11 @@ class Settings(BaseModel):
         "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts)",
     )
     eta: Real = Field(default=1e-3, gt=0, description="learning rate η")
+    eta_unit: Literal["1", "1/m"] = Field(
+        default="1",
+        description="unit of eta; with 1/m the learning rate is eta/width, which keeps the first "
+        "steps as stable at any width",
+    )
     sigma: Real = Field(default=4.0, ge=0, description="label noise level σ; 0 is none")
     noise: Literal["sign", "gaussian"] = Field(
         default="sign", description="label noise law: ±σ with probability ½ each, or N(0, σ²)"
@@ -120,6 +125,11 @@ class Settings(BaseModel):
     backend: Literal["compiled", "torch"] = Field(
         default="compiled", description="compiled step rules (Numba) or the torch reference"
     )
+
+    @property
+    def learning_rate(self) -> float:
+        """η: `eta` in its unit."""
+        return self.eta / self.width if self.eta_unit == "1/m" else self.eta
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

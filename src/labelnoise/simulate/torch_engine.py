@@ -24,7 +24,7 @@ class TorchEngine:
         self._w, self._a = self._tensor(cores[..., :-1]), self._tensor(cores[..., -1])
         self._x = self._tensor(np.stack([run.reduction.inputs for run in runs]))
         self._y = self._tensor(np.stack([run.problem.y for run in runs]))
-        self._eta = self._tensor(np.array([run.settings.eta for run in runs]))
+        self._eta = self._tensor(np.array([run.settings.learning_rate for run in runs]))
         self._rho = self._tensor(np.array([run.settings.rho for run in runs]))
         self._covariance = self._tensor(np.stack([run.covariance for run in runs]))
         self._correlation = self._tensor(np.stack([run.correlation for run in runs]))
