@@ -20,7 +20,7 @@ from machine import machine, side_by_side
 from threadpoolctl import threadpool_limits
 
 from labelnoise.simulate import compiled
-from labelnoise.simulate.chain import chain_levels, thresholds
+from labelnoise.simulate.chain import chain_levels, moves, thresholds
 from labelnoise.simulate.engines import DIVERGED
 from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
 from labelnoise.simulate.reduction import reduce
@@ -69,7 +69,8 @@ def rules() -> dict[str, Callable[[int], float]]:
         return order, sigma * label_noise(SEED, s.noise, 0, steps)
 
     def oscillate(n: int) -> float:
-        chain = (DELTA, bounds, np.ones(n, np.uint8), SEED, 0)
+        words = moves(SEED, s.width, 0, n)
+        chain = (DELTA, bounds, np.ones(n, np.uint8), words)
         w, level = compiled.pack(problem.w), first_level.copy()
         return timed(compiled.oscillate, n, w, level, *moments, *chain, s.eta)
 

@@ -3,8 +3,9 @@
     python benchmarks/bench_simulate.py [--json FILE]
 
 All ways take the same steps from the same start: same samples in the same order, same label
-noise. They are first checked to reach the same network; then they are timed side by side, in
-rounds, so that whatever else the machine does hits all of them alike. Compilation is not timed.
+noise, drawn beforehand. They are first checked to reach the same network; then they are timed side
+by side, in rounds, so that whatever else the machine does hits all of them alike. Compilation is
+not timed.
 """
 
 import argparse
@@ -23,11 +24,10 @@ from machine import ROUNDS, machine, side_by_side
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from labelnoise.simulate.engines import CompiledEngine
-from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
-from labelnoise.simulate.reduction import no_reduction, reduce
+from labelnoise.simulate.compiled_engine import CompiledEngine
+from labelnoise.simulate.engines import Run
 from labelnoise.simulate.rules import sgd_step
-from labelnoise.simulate.run import simulate
+from labelnoise.simulate.run import prepare, simulate
 from labelnoise.simulate.settings import Settings
 
 SEED = 0
@@ -40,9 +40,26 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Drawn(Run):
+    """A run whose sample order and label noise are drawn already."""
+
+    samples: NDArray[np.int32]
+    epsilon: Floats
+
+    def order(self, start: int, count: int) -> NDArray[np.int32]:
+        """Samples of the steps from `start` on."""
+        return self.samples[start : start + count]
+
+    def noise(self, start: int, count: int) -> Floats:
+        """Label noise of the steps from `start` on."""
+        return self.epsilon[start : start + count]
+
+
+@dataclass(frozen=True)
 class Work:
     """Steps to take: from the state [W | a], one step for each entry of `order` and `noise`."""
 
+    run: Drawn
     state: Floats
     x: Floats
     y: Floats
@@ -92,36 +109,38 @@ def numpy_rule(work: Work) -> Floats:
 
 def compiled(work: Work) -> Floats:
     """The project's compiled core, on whatever network it is given."""
-    engine = CompiledEngine(work.state[None], work.x[None], work.y[None], [work.eta])
-    engine.advance(work.order[None], work.noise[None])
+    engine = CompiledEngine([work.run])
+    engine.advance(len(work.order))
     if not np.isnan(engine.diverged_step[0]):
         sys.exit(f"error: the timed run diverged at step {engine.diverged_step[0]:.0f}")
-    return engine.cores()[0]
+    return engine.core(0)
 
 
 class Way:
     """A function that takes steps, and the network, reduced or not, that it is given."""
 
-    def __init__(self, name: str, run: Callable[[Work], Floats], settings: Settings) -> None:
-        problem = draw_problem(settings, SEED)
-        shrink = reduce if settings.reduce else no_reduction
-        self.name, self.run, self.settings, self.y = name, run, settings, problem.y
-        self.reduction = shrink(problem.w, problem.a, problem.x)
+    def __init__(self, name: str, take: Callable[[Work], Floats], settings: Settings) -> None:
+        self.name, self._take, self._run = name, take, prepare(settings, SEED)
 
     def take(self, steps: int) -> tuple[Floats, float]:
         """The state after so many steps from the start, and the seconds that they took."""
-        s, network = self.settings, self.reduction
-        order = sample_order(SEED, s.samples, 0, steps)
-        noise = s.sigma * label_noise(SEED, s.noise, 0, steps)
-        work = Work(network.core, network.inputs, self.y, s.eta, order, noise)
+        run, s = self._run, self._run.settings
+        stream = run.order(0, steps), run.noise(0, steps)
+        drawn = Drawn(s, SEED, run.problem, run.reduction, *stream)
+        network = run.reduction.core, run.reduction.inputs, run.problem.y
+        work = Work(drawn, *network, s.learning_rate, *stream)
         start = time.perf_counter()
-        state = self.run(work)
+        state = self._take(work)
         return state, time.perf_counter() - start
+
+    def network(self, steps: int) -> Floats:
+        """The full network [W | a] after so many steps from the start."""
+        return np.column_stack(self._run.reduction.lift(self.take(steps)[0]))
 
 
 def check_same(ways: list[Way]) -> float:
     """The largest relative difference of any way's network from the first way's; exit if large."""
-    networks = [np.column_stack(way.reduction.lift(way.take(CHECKED_STEPS)[0])) for way in ways]
+    networks = [way.network(CHECKED_STEPS) for way in ways]
     distances = [float(np.linalg.norm(network - networks[0])) for network in networks]
     largest = float(np.max(distances) / np.linalg.norm(networks[0]))  # NaN if any is
     if not largest <= TOLERANCE:
@@ -153,7 +172,8 @@ def measure() -> dict[str, Any]:
     ]
     difference = check_same(ways)
     rates, times = compare(ways)
-    call_seconds = timeit.repeat(lambda: simulate(authors, [SEED]), number=1, repeat=ROUNDS)
+    traced = Settings(trace_steps=2000)
+    call_seconds = timeit.repeat(lambda: simulate(traced, [SEED]), number=1, repeat=ROUNDS)
     return {
         "machine": machine(),
         "largest_relative_difference": difference,

@@ -123,16 +123,26 @@ def test_a_module_that_does_not_exist_is_named(toy):
 
 def test_the_simulator_is_followed_to_its_rules_and_numbers():
     """On the real package: the modules that decide a run's numbers are reached, others not."""
-    reached, waiting = set(), ["labelnoise.simulate.run"]
-    while waiting:
-        module = waiting.pop()
-        if module not in reached:
-            reached.add(module)
-            waiting.extend(provenance._digest_and_imports(module)[1])
-    names = ("compiled", "engines", "observe", "problem", "reduction", "rules", "settings")
+
+    def follow(first):
+        reached, waiting = set(), [first]
+        while waiting:
+            module = waiting.pop()
+            if module not in reached:
+                reached.add(module)
+                waiting.extend(provenance._digest_and_imports(module)[1])
+        return reached
+
+    reached = follow("labelnoise.simulate.run")
+    names = ("chain", "compiled", "compiled_engine", "engines", "observe", "problem")
+    names += ("reduction", "rules", "settings", "torch_engine")
     assert {f"labelnoise.simulate.{name}" for name in names} <= reached
     assert "labelnoise.rng" in reached
     assert not any(".plot" in module or ".analyze" in module for module in reached)
+    assert not any(".linearize" in module for module in reached)
+    linearised = follow("labelnoise.linearize.two_layer")
+    assert {"labelnoise.simulate.compiled", "labelnoise.simulate.run"} <= linearised
+    assert not any(".plot" in module or ".analyze" in module for module in linearised)
 
 
 def test_a_recipe_is_canonical_json(toy):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.simulate.run import simulate
+from labelnoise.simulate.run import simulate, simulate_along
 from labelnoise.simulate.settings import Settings
 from labelnoise.store import (
     SCHEMA_VERSION,
@@ -164,3 +164,12 @@ def test_a_file_that_is_not_the_artifact_is_named(runs, tmp_path, damage, messag
 def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         open_dataset(tmp_path / "nothing.nc")
+
+
+def test_runs_along_a_dimension_come_back_as_they_were(tmp_path):
+    points = [SETTINGS.model_copy(update={"sigma": sigma}) for sigma in (1.0, 4.0)]
+    runs = simulate_along("sigma", points, [0, 5])
+    write(runs, tmp_path / "runs.nc")
+    with open_dataset(tmp_path / "runs.nc") as found:
+        xr.testing.assert_equal(found, runs)
+        assert found["theta"].dims == runs["theta"].dims

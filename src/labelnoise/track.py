@@ -30,8 +30,13 @@ RECORD = "labelnoise.record"
 POINTS = 101
 """A curve is thinned to so many points: what a chart can show."""
 
-VERBS = ("simulate", "analyze", "plot")
-"""In this order, so that the runs whose files a run read are there before it."""
+FOLDERS = {
+    "simulate": "simulate",
+    "linearize": "linearize",
+    "analyze": "analyze",
+    "plot": "figures",
+}
+"""Where each verb's artifacts are, in such an order that what a run read is logged before it."""
 
 
 @dataclass
@@ -64,7 +69,7 @@ def calm_mlflow() -> None:
 def read_records(results: Path) -> dict[str, dict[str, Any]]:
     """The records of all artifacts that are there, by the path of the main artifact."""
     records = {}
-    for verb, folder in (("simulate", "simulate"), ("analyze", "analyze"), ("plot", "figures")):
+    for verb, folder in FOLDERS.items():
         for path in sorted((results / folder).rglob("*.json")):
             record = json.loads(path.read_text(encoding="utf-8"))
             made = all(Path(artifact).is_file() for artifact in record["artifacts"])
@@ -97,7 +102,7 @@ def track(results: Path, uri: str) -> Report:
         from mlflow import MlflowClient
 
         logger = _Logger(MlflowClient(uri), results, uri)
-        for artifact, record in sorted(records.items(), key=lambda r: VERBS.index(r[1]["verb"])):
+        for artifact, record in records.items():
             if logger.bring_up_to_date(artifact, record):
                 report.logged.append(artifact)
             else:
@@ -189,7 +194,7 @@ class _Logger:
         run_id = create(name, {"mlflow.note.content": self._note(artifact, record, sources)})
         params = _params(recipe)
         metrics = _metrics(record["metrics"].items(), ended)
-        if record["verb"] == "simulate":
+        if record["verb"] in ("simulate", "linearize"):
             for seed, curves in _curves_by_seed(artifact, ended):
                 child = create(
                     f"seed={seed} {_name(recipe)}", {"mlflow.parentRunId": run_id, "kind": "seed"}
@@ -240,9 +245,9 @@ def _name(recipe: Mapping[str, Any], *before: str) -> str:
 
 def _params(recipe: Mapping[str, Any]) -> dict[str, str]:
     """A recipe's settings by their config names, one column each when runs are compared."""
-    skipped = ("code", "libraries", "settings", "grid", "analysis", "cells")
+    skipped = ("code", "libraries", "settings", "grid", "together", "analysis", "cells")
     flat = {k: v for k, v in recipe.items() if k not in skipped}
-    flat |= recipe.get("settings", {}) | recipe.get("analysis", {})
+    flat |= recipe.get("settings", {}) | recipe.get("analysis", {}) | recipe.get("together", {})
     if "cells" in recipe:
         flat["cells"] = [
             "/".join([c["experiment"], *(f"{k}={v}" for k, v in c["grid"].items())])
@@ -269,21 +274,21 @@ def _points(name: str, curve: "xr.DataArray", time: int) -> "list[Metric]":
 
 
 def _curves_by_seed(path: str, time: int) -> "Iterator[tuple[int, list[Metric]]]":
-    """The curves of each run of a trajectory file; per-neuron ones as their mean."""
+    """The curves of each run of a trajectory file, one run a seed; per-neuron ones left out.
+
+    A file of a whole row of a grid holds too many runs to look at one by one.
+    """
     import numpy as np
 
     from .store import open_dataset
 
     with open_dataset(Path(path)) as data:
-        for seed in data["seed"].values:
+        for seed in data["seed"].values if data["diverged_step"].dims == ("seed",) else ():
             one = data.sel(seed=seed)
             metrics = []
             for name, variable in one.data_vars.items():
                 if variable.dims == ("step",):
                     metrics += _points(str(name), variable, time)
-                elif variable.dims == ("step", "neuron"):
-                    mean = variable.astype("f8").mean("neuron", skipna=False)
-                    metrics += _points(f"{name}_mean", mean, time)
             diverged = float(one["diverged_step"])
             if np.isfinite(diverged):
                 metrics += _metrics([("diverged_step", diverged)], time)
@@ -297,6 +302,8 @@ def _mean_curves(path: str, time: int) -> "list[Metric]":
     from .store import open_dataset
 
     with open_dataset(Path(path)) as data:
+        if data["diverged_step"].dims != ("seed",):
+            return []
         alive = data.isel(seed=np.isnan(data["diverged_step"].values))
         metrics = []
         for name, variable in alive.data_vars.items():

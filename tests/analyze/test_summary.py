@@ -100,7 +100,7 @@ def test_phases_of_the_constructed_runs():
     # 0.2 → 0.4 in 10 steps passes √(ln 11/11) = 0.4669 never
     assert np.isnan(summary["radius_step"]).all()
     assert summary["radius_step"].attrs["threshold"] == lazy_radius(NEURONS)
-    wide = summarize(constructed(), width=1000, eta=1, lazy_threshold=0.1, alignment_onset=0.25)
+    wide = summarize(constructed(), width=1000, eta=1.0, lazy_threshold=0.1, alignment_onset=0.25)
     np.testing.assert_allclose(wide["radius_step"], lazy_radius(1000) / 0.02, rtol=1e-6)
     np.testing.assert_allclose(summary["alignment_step"], 5.0625, rtol=1e-6)
     assert np.isnan(summary["small_weights_step"]).all()  # √η = 0.2, the largest ends at 12.1

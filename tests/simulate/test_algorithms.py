@@ -12,7 +12,7 @@ MIXED = [[0.1, 0.6, 0.3], [0.25, 0.5, 0.25], [0.7, 0.2, 0.1]]
 PAUSED = {"period": 300, "duty": 0.4, "start": 120}
 BRIEF = {"period": 60, "duty": 0.4, "start": 20}
 SMALL = {
-    **{"width": 30, "dim": 5, "samples": 40, "eta": 0.003, "steps": 2000, "snapshots": 4},
+    **{"width": 30, "dim": 5, "samples": 40, "eta": 0.003, "steps": 1000, "snapshots": 4},
     **{"trace_steps": 40, "test_samples": 50},
 }
 CASES = {
@@ -22,7 +22,7 @@ CASES = {
     "sam": {"algorithm": "sam", "sigma": 0.0, "rho": 0.3},
     "sam, scheduled gaussian": {
         **{"algorithm": "sam", "sigma": 2.0, "noise": "gaussian", "rho": 0.05},
-        "schedule": {"intervals": [[0, 70], [500, 1700]]},
+        "schedule": {"intervals": [[0, 70], [300, 900]]},
     },
     "gd": {"algorithm": "gd", "sigma": 0.0, "eta": 0.02},
     "gd, small": {"algorithm": "gd", "sigma": 0.0, "initialisation": "small", "spacing": "log"},

@@ -43,7 +43,7 @@ OTHERS = [
     {"algorithm": "sam", "rho": 0.5},
     {"algorithm": "sam", "sigma": 4.0, "eta": 0.3},
     {"algorithm": "gd", "eta": 0.3},
-    {"algorithm": "oscillation", "delta": 6.0, "eta": 0.1},
+    {"algorithm": "oscillation", "delta": 6.0, "eta": 0.1, "snapshots": 11, "trace_steps": 0},
 ]
 
 
