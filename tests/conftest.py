@@ -8,7 +8,10 @@ import jaxtyping
 
 CHECKED = [
     "labelnoise.analyze.phases",
+    "labelnoise.analyze.regimes",
+    "labelnoise.analyze.scaling",
     "labelnoise.analyze.summary",
+    "labelnoise.analyze.theory",
     "labelnoise.simulate.engines",
     "labelnoise.simulate.observe",
     "labelnoise.simulate.problem",
