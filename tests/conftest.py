@@ -9,7 +9,9 @@ import jaxtyping
 CHECKED = [
     "labelnoise.analyze.phases",
     "labelnoise.analyze.regimes",
+    "labelnoise.analyze.scaling",
     "labelnoise.analyze.summary",
+    "labelnoise.analyze.theory",
     "labelnoise.linearize.two_layer",
     "labelnoise.simulate.chain",
     "labelnoise.simulate.compiled_engine",
