@@ -74,27 +74,24 @@ def test_escape_counts_the_runs_that_left(steps, verdict):
 
 
 @pytest.mark.parametrize(
-    ("symbol", "exponent", "verdict", "word"),
+    ("exponent", "in_limit", "verdict", "words"),
     [
-        ("η", -2.05, "holds", ""),
-        ("η", -1.5, "holds", "loose"),  # grows less than the bound as η → 0
-        ("η", -2.5, "does not hold", "does not follow"),
-        ("m", -0.9, "holds", "loose"),  # falls faster than the bound as m → ∞
-        ("m", 0.0, "does not hold", "does not follow"),
-        ("σ", -1.5, "does not hold", "does not follow"),
+        (-2.05, -2.0, "holds", ""),
+        (-2.4, -2.01, "holds in part", "the exponent is -2.01"),
+        (-2.4, -2.5, "does not hold", "does not follow"),
+        (-1.5, -1.5, "does not hold", "does not follow"),
     ],
 )
-def test_an_upper_bound_may_be_loose_towards_its_limit(symbol, exponent, verdict, word):
-    law = PowerLaw(exponent, exponent - 0.02, exponent + 0.02, 1.0, 40, 0)
-    predicted = -0.5 if symbol == "m" else -2.0
-    row = claims.escape_exponent(symbol, "a fixed radius", predicted, law)
+def test_the_exponent_is_held_against_the_theorem(exponent, in_limit, verdict, words):
+    laws = [PowerLaw(p, p - 0.02, p + 0.02, 1.0, 40, 0) for p in (exponent, in_limit)]
+    row = claims.escape_exponent("η", "a fixed radius", -2.0, *laws)
     assert row.verdict == verdict
-    assert word in row.note
+    assert words in row.note
 
 
 def test_a_wide_interval_around_the_prediction_holds():
     law = PowerLaw(-1.7, -2.1, -1.3, 1.0, 40, 3)
-    row = claims.escape_exponent("σ", "a fixed radius", -2.0, law)
+    row = claims.escape_exponent("σ", "a fixed radius", -2.0, law, law)
     assert row.verdict == "holds"
     assert "3 runs never left" in row.measured
 

@@ -77,13 +77,16 @@ def filled(regime):
     ]
 
 
+ANALYSIS = {"width": 30, "lazy_threshold": 0.1, "alignment_onset": 0.25}
+
+
 def simulated():
     common = {"width": 30, "dim": 5, "samples": 20, "snapshots": 21, "steps": 2000, "neurons": 2}
     along, found = [0.0005, 0.005, 0.5], []
     for sigma in (0.5, 16.0):
         points = [Settings(sigma=sigma, eta=eta, **common) for eta in along]
         runs = simulate_along("eta", points, [0, 1])
-        data = summarize(runs, eta=runs["eta"], lazy_threshold=0.1, alignment_onset=0.25)
+        data = summarize(runs, eta=runs["eta"], **ANALYSIS)
         given = points[0].model_dump()
         found.append(CellData("tiny", {"sigma": sigma}, {"eta": along}, given, analyze=[data]))
     return found

@@ -57,11 +57,14 @@ def three():
     ]
 
 
+ANALYSIS = {"width": 30, "lazy_threshold": 0.1, "alignment_onset": 0.25}
+
+
 def simulated():
     common = {"width": 30, "dim": 5, "samples": 20, "snapshots": 21, "steps": 2000, "neurons": 2}
     points = [Settings(sigma=sigma, eta=0.005, **common) for sigma in (1.0, 4.0, 16.0)]
     runs = simulate_along("sigma", points, [0, 1])
-    found = summarize(runs, eta=0.005, lazy_threshold=0.1, alignment_onset=0.25)
+    found = summarize(runs, eta=0.005, **ANALYSIS)
     along = {"sigma": [1.0, 4.0, 16.0]}
     return [CellData("tiny", {}, along, points[0].model_dump(), analyze=[found])]
 

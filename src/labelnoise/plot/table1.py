@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from labelnoise.analyze import claims
 from labelnoise.analyze.claims import Row
-from labelnoise.analyze.scaling import fit_power_law
+from labelnoise.analyze.scaling import PowerLaw, fit_power_law
+from labelnoise.analyze.theory import residual_inflation
 
 from .style import SYMBOLS, CellData, Drawing, apply_style, divergence_note, parameter
 
 if TYPE_CHECKING:
-    import xarray as xr
     from matplotlib.figure import Figure
 
 NEEDS = ("analyze",)
@@ -57,14 +58,20 @@ def _setting(cells: Sequence[CellData], *names: str) -> str:
     return ", ".join([*told, f"{cells[0].analysis.sizes['seed']} seeds"])
 
 
-def _escape_times(cells: Sequence[CellData], name: str, which: str) -> xr.DataArray:
-    """T₁ over the values of a parameter and seeds, along a dimension or over cells."""
-    import xarray as xr
-
+def _escape_laws(
+    cells: Sequence[CellData], name: str, which: str
+) -> tuple[np.ndarray, PowerLaw, PowerLaw]:
+    """The values of a parameter, the power law of T₁ in it, and that with the inflation out."""
     if name in cells[0].together:
-        return cells[0].analysis[which]
-    values = [cell.settings[name] for cell in cells]
-    return xr.concat([c.analysis[which] for c in cells], xr.Variable(name, values))
+        times = cells[0].analysis[which].transpose(name, "seed").values
+        values = cells[0].analysis[name].values
+    else:
+        times = np.stack([cell.analysis[which].values for cell in cells])
+        values = np.array([cell.settings[name] for cell in cells], dtype=np.float64)
+    own = {other: cells[0].settings[other] for other in ("eta", "width", "dim")}
+    growth = residual_inflation(**own | ({name: values} if name in own else {}))
+    inflated = times * np.broadcast_to(growth, values.shape)[:, None]
+    return values, fit_power_law(values, times), fit_power_law(values, inflated)
 
 
 def rows(cells: Sequence[CellData]) -> list[tuple[Row, str]]:
@@ -83,13 +90,12 @@ def rows(cells: Sequence[CellData]) -> list[tuple[Row, str]]:
     ]
     for name, which, exponent in PREDICTED:
         scaled = _one(cells, f"scaling_{name}")
-        times = _escape_times(scaled, name, which)
-        law = fit_power_law(times[name].values, times.transpose(name, "seed").values)
+        values, law, small_eta = _escape_laws(scaled, name, which)
         fixed = [other for other in ("sigma", "eta", "width") if other != name]
-        values = " … ".join(f"{value:g}" for value in times[name].values[[0, -1]])
+        ends = " … ".join(f"{value:g}" for value in values[[0, -1]])
         radius = "√(ln m/m)" if which == "radius_step" else "a fixed radius"
-        row = claims.escape_exponent(SYMBOLS[name], radius, exponent, law)
-        found.append((row, f"{SYMBOLS[name]} = {values}, {_setting(scaled, *fixed)}"))
+        row = claims.escape_exponent(SYMBOLS[name], radius, exponent, law, small_eta)
+        found.append((row, f"{SYMBOLS[name]} = {ends}, {_setting(scaled, *fixed)}"))
     (chain,) = _one(cells, "oscillation")
     decay = claims.chain_decay(chain.analysis, chain.settings["eta"], chain.settings["delta"])
     found.append((decay, _setting([chain], "delta", "steps")))
