@@ -21,11 +21,15 @@ TEXT_WIDTH = 7.0
 """Width of a two-column figure, inches (AAAI)."""
 
 NO_NOISE = "#9a9a9a"
-"""Colour of runs without label noise, in every figure."""
+"""Colour of runs that nothing disturbs (no label noise, no SAM, no chain), in every figure."""
 
 NOISE = ("#0b4f9e", "#c65102", "#1b7a43", "#7b2d8b", "#8a6d00", "#a61c3c")
 """Colours of runs with noise, in the order of the grid; dark, so that they differ from NO_NOISE
 in grey too. The first one is the colour of the paper's σ = 4."""
+
+PALETTES = {"noise": NOISE, "sam": NOISE[::-1], "chain": NOISE[2:] + NOISE[:2]}
+"""The same colours, beginning with another one for each kind of disturbance: one figure's first
+colour means the same as another's."""
 
 SYMBOLS = {
     "samples": "n",
@@ -146,14 +150,31 @@ def parameter(name: str, value: object) -> str:
     return f"{SYMBOLS.get(name, name)} = {text}"
 
 
+def strength(settings: Mapping[str, Any], name: str) -> float:
+    """How strong a disturbance is: `sigma`, or `rho`, which is 0 of all algorithms but SAM."""
+    if name == "rho" and settings["algorithm"] != "sam":
+        return 0.0
+    return float(settings[name])
+
+
+def disturbance(settings: Mapping[str, Any]) -> str | None:
+    """What takes a run out of the lazy regime, a key of `PALETTES`; None if nothing does."""
+    if settings["algorithm"] == "oscillation":
+        return "chain"
+    if strength(settings, "rho") > 0:
+        return "sam"
+    return "noise" if strength(settings, "sigma") > 0 else None
+
+
 def looks(cells: Sequence[CellData]) -> list[Look]:
-    """A look for each cell: grey without label noise, else the palette in the grid's order."""
-    found, used = [], 0
+    """A look for each cell: grey where nothing disturbs, else its palette in the grid's order."""
+    found: list[Look] = []
+    used = dict.fromkeys(PALETTES, 0)
     for cell in cells:
-        color = NO_NOISE
-        if cell.settings["sigma"] > 0:
-            color = NOISE[used % len(NOISE)]
-            used += 1
+        color, kind = NO_NOISE, disturbance(cell.settings)
+        if kind is not None:
+            color = PALETTES[kind][used[kind] % len(PALETTES[kind])]
+            used[kind] += 1
         label = ", ".join(parameter(*item) for item in cell.grid.items()) or cell.experiment
         found.append(Look(color, label))
     return found

@@ -1,0 +1,107 @@
+"""The network beside its linearisation: the table holds both, the text says where they part."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from labelnoise.plot.lazy import Options, draw
+
+from .cells import (
+    COLUMNS,
+    assert_renders,
+    assert_same_bytes,
+    assert_simulated,
+    make_cell,
+)
+
+LOSSES = ("train_loss", "test_loss")
+
+
+def cell(sigma, seeds, **more):
+    return make_cell(seeds, grid=["sigma"], sigma=sigma, linearised=True, **more)
+
+
+CASES = {
+    "two": lambda: [cell(0.0, [0, 1, 2]), cell(4.0, [0, 1, 2])],
+    "log": lambda: [cell(4.0, [0, 1], spacing="log", snapshots=40)],
+    "gd": lambda: [cell(0.0, [0, 1], algorithm="gd")],
+    "some_diverged": lambda: [cell(0.0, range(8), eta=0.05), cell(4.0, range(8), eta=0.05)],
+    "all_diverged": lambda: [cell(4.0, [0, 1], eta=0.5)],
+    "barely_recorded": lambda: [cell(4.0, [0], snapshots=2)],
+}
+
+
+def label(data) -> str:
+    return f"σ = {data.grid['sigma']:g}"
+
+
+def compared(data) -> tuple[xr.Dataset, xr.Dataset]:
+    """Network and linearisation of the seeds of which neither diverged."""
+    linearised = xr.concat(data.linearize, "seed")
+    gone = np.isfinite(data.analysis["diverged_step"]) | np.isfinite(linearised["diverged_step"])
+    return data.analysis.isel(seed=~gone.values), linearised.isel(seed=~gone.values)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def drawn(request):
+    import matplotlib.pyplot as plt
+
+    cells = CASES[request.param]()
+    yield cells, draw(cells, Options())
+    plt.close("all")
+
+
+def test_the_table_holds_both_models_and_their_difference(drawn):
+    cells, drawing = drawn
+    assert set(drawing.numbers.columns) == COLUMNS
+    for data in cells:
+        network, linearised = compared(data)
+        for name in LOSSES:
+            assert_simulated(drawing.numbers, label(data), name, network[name], "network")
+            assert_simulated(drawing.numbers, label(data), name, linearised[name], "linearised")
+        ours, theirs = network["test_loss"], linearised["test_loss"]
+        scale = xr.apply_ufunc(np.maximum, theirs, theirs.isel(step=0, drop=True))
+        difference = abs(ours - theirs) / scale
+        name = "test_loss_difference"
+        assert_simulated(drawing.numbers, label(data), name, difference, "difference")
+    assert np.isfinite(drawing.numbers["value"].astype(float)).all()
+
+
+def test_diverged_networks_and_linearisations_are_told_of(drawn):
+    cells, drawing = drawn
+    for data in cells:
+        for blocks, words in (
+            (data.analyze, "diverged"),
+            (data.linearize, "have a linearisation that diverged"),
+        ):
+            steps = np.concatenate([block["diverged_step"] for block in blocks])
+            gone = np.isfinite(steps).sum()
+            told = f"{label(data)}: {gone} of {len(steps)} runs {words}" in drawing.text
+            assert told == bool(gone)
+    assert "nan" not in drawing.text
+    assert all(np.isfinite(value) for value in drawing.metrics.values())
+
+
+def test_it_can_be_rendered_without_a_warning(drawn):
+    assert_renders(drawn[1])
+
+
+def test_a_wide_network_parts_from_its_linearisation_with_noise_alone():
+    wide = {"width": 400, "eta": 0.002, "spacing": "log", "snapshots": 60}
+    drawing = draw([cell(s, [0, 1], **wide) for s in (0.0, 4.0)], Options(parting=0.05))
+    assert drawing.metrics["largest_difference[σ = 0]"] < 0.01
+    assert "parting_step[σ = 0]" not in drawing.metrics
+    assert 1 < drawing.metrics["parting_step[σ = 4]"] < 2000
+
+
+def test_a_larger_share_is_reached_later():
+    cells = CASES["log"]()
+    early, late = (
+        draw(cells, Options(parting=share)).metrics["parting_step[σ = 4]"] for share in (0.05, 0.2)
+    )
+    assert early < late
+
+
+@pytest.mark.parametrize("case", ["two", "some_diverged", "all_diverged"])
+def test_the_same_cells_give_the_same_bytes(case, tmp_path):
+    assert_same_bytes(lambda: draw(CASES[case](), Options()), tmp_path)
