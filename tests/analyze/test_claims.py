@@ -107,9 +107,9 @@ def test_the_chain_must_bring_the_mean_norm_under_the_threshold(last, verdict):
 def test_the_start_of_phase_two_counts_runs():
     curves = {"w_norm_max": [1, 0.2], "a_max": [0.1, 0.05], "alignment_step": [3.0, 3.0]}
     reached = summary([0, 5], small_weights_step=[4, np.nan], **curves)
-    assert claims.small_weights(reached, 0.001).verdict == "holds in part"
+    assert claims.small_weights(reached, 0.001, 1000, 1.0).verdict == "holds in part"
     never = summary([0, 5], small_weights_step=[np.nan, np.nan], **curves)
-    assert claims.small_weights(never, 0.001).verdict == "not reached"
+    assert claims.small_weights(never, 0.001, 1000, 1.0).verdict == "not reached"
 
 
 def descents(constant):

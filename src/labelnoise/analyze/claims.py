@@ -193,8 +193,12 @@ def chain_decay(summary: xr.Dataset, eta: float, delta: float) -> Row:
     )
 
 
-def small_weights(summary: xr.Dataset, eta: float) -> Row:
-    """Phase II starts when all ‖w_i‖ and |a_i| are at most √η."""
+def small_weights(summary: xr.Dataset, eta: float, width: int, theta_star_norm: float) -> Row:
+    """Phase II starts when all ‖w_i‖ and |a_i| are at most √η.
+
+    Then ‖Wᵀa‖ ≤ Σ|a_i|‖w_i‖ ≤ mη: with mη no larger than ‖θ*‖ no such network fits the data but
+    the one in which every neuron is aligned and has both weights at exactly √η.
+    """
     step = summary["small_weights_step"]
     reached = int(step.notnull().sum())
     w, a = (float(summary[name].isel(step=-1).mean()) for name in ("w_norm_max", "a_max"))
@@ -207,7 +211,10 @@ def small_weights(summary: xr.Dataset, eta: float) -> Row:
         f"alignment rises from step {onset:,.0f} all the same",
         "holds" if reached == step.size else "holds in part" if reached else "not reached",
         {"reached": float(reached), "w_norm_max": w, "a_max": a, "alignment_step": onset},
-        "" if reached else "alignment sets in before the condition of the theorem is met",
+        ""
+        if reached
+        else f"all weights at most √η bound ‖Wᵀa‖ by mη = {width * eta:g}, ‖θ*‖ being "
+        f"{theta_star_norm:g}: alignment sets in before the condition can be met",
     )
 
 

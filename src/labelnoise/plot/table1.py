@@ -99,7 +99,14 @@ def rows(cells: Sequence[CellData]) -> list[tuple[Row, str]]:
     (chain,) = _one(cells, "oscillation")
     decay = claims.chain_decay(chain.analysis, chain.settings["eta"], chain.settings["delta"])
     found.append((decay, _setting([chain], "delta", "steps")))
-    found.append((claims.small_weights(analysis, settings["eta"]), here))
+    found.append(
+        (
+            claims.small_weights(
+                analysis, settings["eta"], settings["width"], settings["theta_star_norm"]
+            ),
+            here,
+        )
+    )
     descents = _one(cells, "phase_two")
     summaries = {float(cell.settings["eta"]): cell.analysis for cell in descents}
     norm = descents[0].settings["theta_star_norm"]

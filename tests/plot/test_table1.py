@@ -1,0 +1,106 @@
+"""Table 1: its rows come from the runs they name, and say what is missing."""
+
+import pytest
+
+from labelnoise.plot.style import CellData
+from labelnoise.plot.table1 import COLUMNS, Options, draw
+
+from .cells import assert_renders, make_cell
+
+SCALED = {"sigma": (2.0, 4.0, 8.0), "eta": (0.002, 0.004, 0.008), "width": (20, 30, 45)}
+
+
+def everything() -> list[CellData]:
+    cells = [
+        make_cell([0, 1], experiment="two_phases", grid=["sigma"], sigma=sigma, trace_steps=20)
+        for sigma in (0.0, 4.0)
+    ]
+    for name, values in SCALED.items():
+        cells += [
+            make_cell([0, 1], experiment=f"scaling_{name}", grid=[name], **{name: value})
+            for value in values
+        ]
+    chain = {"algorithm": "oscillation", "sigma": 0.0}
+    cells.append(make_cell([0, 1], experiment="oscillation", **chain))
+    descent = {"algorithm": "gd", "sigma": 0.0, "initialisation": "small"}
+    cells += [
+        make_cell([0, 1], experiment="phase_two", grid=["eta"], eta=eta, **descent)
+        for eta in (0.01, 0.02, 0.04)
+    ]
+    return cells
+
+
+CELLS = everything()
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    return draw(CELLS, Options())
+
+
+def test_every_claim_has_a_verdict(drawing):
+    numbers = drawing.numbers
+    for claim in (
+        "Definition 4.1",
+        "Lemma 4.3",
+        "Theorem 4.2",
+        "Lemma 4.4",
+        "Phase II",
+        "4.5",
+        "4.6",
+    ):
+        assert numbers["claim"].str.contains(claim).any(), claim
+    verdicts = {"holds", "holds in part", "not reached", "does not hold"}
+    assert set(numbers["verdict"]) <= verdicts
+    counted = sum(v for k, v in drawing.metrics.items() if k.startswith("claims_"))
+    assert counted == drawing.metrics["claims"] == len(numbers)
+
+
+def test_its_numbers_are_those_of_the_runs(drawing):
+    quiet, noisy = CELLS[0].analysis, CELLS[1].analysis
+    row = drawing.numbers.set_index("claim")
+    largest = float(quiet["displacement_max"].max())
+    assert f"displacement_max={largest:.6g}" in row.loc["Definition 4.1", "values"]
+    escape = float(noisy["escape_step"].mean())
+    assert f"escape_step={escape:.6g}" in row.loc["Theorem 4.2", "values"]
+    assert "holds" in row.loc["Lemma 4.3, identity", "verdict"]
+
+
+def test_a_grid_along_a_dimension_gives_the_same_row(drawing):
+    """scaling_sigma as one cell with a dimension, as the configuration has it."""
+    import xarray as xr
+
+    scaled = [cell for cell in CELLS if cell.experiment == "scaling_sigma"]
+    along = xr.concat([c.analysis for c in scaled], xr.Variable("sigma", list(SCALED["sigma"])))
+    one = CellData(
+        "scaling_sigma", {}, {"sigma": SCALED["sigma"]}, scaled[0].settings, analyze=[along]
+    )
+    others = [cell for cell in CELLS if cell.experiment != "scaling_sigma"]
+    again = draw([*others, one], Options())
+    assert again.text == drawing.text
+
+
+def test_the_text_is_a_table(drawing):
+    lines = drawing.text.splitlines()
+    assert lines[0] == "| " + " | ".join(COLUMNS) + " |"
+    assert sum(line.startswith("| ") for line in lines) == len(drawing.numbers) + 1
+    assert "n = 20, m = 30, d = 5" in lines[-1]
+
+
+def test_a_missing_experiment_is_named():
+    with pytest.raises(ValueError, match="table1 needs the experiment phase_two"):
+        draw([cell for cell in CELLS if cell.experiment != "phase_two"], Options())
+
+
+def test_it_renders(drawing):
+    assert_renders(drawing)
+
+
+def test_the_same_cells_give_the_same_bytes(tmp_path):
+    kinds = ("pdf", "png", "csv", "md")
+    from labelnoise.plot.style import save
+
+    for name in ("one", "two"):
+        save(draw(CELLS, Options()), *(tmp_path / f"{name}.{kind}" for kind in kinds))
+    for kind in kinds:
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
