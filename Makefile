@@ -35,8 +35,9 @@ ui: $(READY) ## MLflow in the browser, at http://127.0.0.1:5000
 track: $(READY) ## log to MLflow what is not there yet
 	snakemake track
 
-bench: $(READY) ## steps per second of the simulator beside other ways
+bench: $(READY) ## steps per second of the simulator beside other ways, and of each rule
 	python benchmarks/bench_simulate.py
+	python benchmarks/bench_rules.py
 
 docs: $(READY) ## write what is generated: the schema and the configuration reference
 	labelnoise docs
