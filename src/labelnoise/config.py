@@ -10,11 +10,11 @@ import difflib
 import importlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -209,7 +209,11 @@ def _check(model: type[_M], value: object, where: str, problems: list[str]) -> _
             if detail["type"] == "extra_forbidden":
                 owner: Any = model
                 for part in location[:-1]:
-                    owner = owner.model_fields[part].annotation
+                    annotation = owner.model_fields[part].annotation
+                    # the model itself, or the model of `Model | None`
+                    owner = next(
+                        (m for m in get_args(annotation) if m is not type(None)), annotation
+                    )
                 hint = _suggest(location[-1], owner.model_fields)
                 problems.append(f"{key}: no such key; {hint}")
             elif detail["type"] == "missing":
@@ -294,14 +298,15 @@ def plot_modules() -> list[str]:
 def _check_figure(
     name: str,
     entry: FigureEntry,
+    experiments: Collection[object],
     cells: Mapping[str, tuple[Cell, ...]],
     problems: list[str],
 ) -> Figure | None:
     """Check what a figure names; its options come back with the module's defaults filled in."""
     where = f"figures.{name}"
     for experiment in entry.experiments:
-        if cells and experiment not in cells:
-            hint = _suggest(experiment, cells)
+        if experiments and experiment not in experiments:
+            hint = _suggest(experiment, experiments)
             problems.append(f"{where}.experiments: no experiment {_show(experiment)}; {hint}")
     if len(set(entry.experiments)) < len(entry.experiments):
         found = _show(entry.experiments)
@@ -353,7 +358,9 @@ def load(raw: Mapping[str, Any]) -> Config:
         )
     cells = {k: _expand(k, v, problems) for k, v in nested["experiments"].items() if v}
     entries = {k: v for k, v in nested["figures"].items() if v}
-    checked = {k: _check_figure(k, v, cells, problems) for k, v in entries.items()}
+    # one that is there but wrong is not said to be missing
+    names = nested["experiments"].keys()
+    checked = {k: _check_figure(k, v, names, cells, problems) for k, v in entries.items()}
     if problems or top is None:
         raise ConfigError("\n".join(problems))
     figures = {name: figure for name, figure in checked.items() if figure}

@@ -111,3 +111,15 @@ def test_the_noise_is_zero_while_off_and_as_without_a_schedule_while_on(noise, s
     parts = [switched.noise(first, 100) for first in range(0, 500, 100)]
     np.testing.assert_array_equal(np.concatenate(parts), found)
     np.testing.assert_array_equal(switched.active(0, 500), on)
+
+
+def test_duty_and_start_have_no_place_beside_intervals():
+    for extra in ({"duty": 0.2}, {"start": 3}):
+        with pytest.raises(ValueError, match="duty and start belong to period"):
+            Schedule(intervals=[(0, 5)], **extra)
+
+
+@pytest.mark.parametrize("given", [{"period": 10, "duty": 0.2}, {"intervals": [(0, 5), (7, 9)]}])
+def test_a_schedule_comes_back_from_its_dump(given):
+    schedule = Schedule(**given)
+    assert Schedule(**schedule.model_dump(mode="json")) == schedule

@@ -89,4 +89,5 @@ def small_weights_step(
         The step at which it first holds, over the remaining dims; NaN where it never does.
     """
     largest: xr.DataArray = xr.apply_ufunc(np.maximum, w_norm_max, a_max)
-    return first_crossing(largest, eta**0.5, below=True)
+    # √η is where `initialisation: small` starts, up to rounding
+    return first_crossing(largest, eta**0.5 * (1 + 1e-9), below=True)

@@ -12,6 +12,8 @@ from jaxtyping import Float64, Int8, UInt8, UInt32, UInt64
 from labelnoise import rng
 from labelnoise.rng import Stream
 
+from .settings import tree_weights
+
 # parts of a stream
 MOVES, INITIAL = 0, 1
 
@@ -38,15 +40,7 @@ def stationary_law(transition: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray
         ValueError: the rows are not probabilities, or more than one law is stationary.
     """
     _check(transition)
-    p = transition.tolist()
-
-    def trees(i: int, j: int, k: int) -> float:
-        """The weight of all ways in which each of the other states, j and k, leads to i."""
-        return float(p[j][i] * p[k][i] + p[j][i] * p[k][j] + p[j][k] * p[k][i])
-
-    # Markov chain tree theorem: π_i is proportional to it. Nothing is rounded in the paper's
-    # chain, and the weights vanish together exactly where more than one law is stationary
-    weights = np.array([trees(0, 1, 2), trees(1, 2, 0), trees(2, 0, 1)])
+    weights = np.array(tree_weights(transition.tolist()))
     if not weights.any():
         raise ValueError(
             "the stationary law of the transition matrix must be unique (one class of states "

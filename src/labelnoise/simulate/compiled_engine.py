@@ -41,7 +41,7 @@ class CompiledEngine:
         alive = np.flatnonzero(np.isnan(self._diverged_step))
         if self._threads > 1:
             with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(lambda run: self._advance_run(run, count), alive))
+                list(pool.map(lambda run: self._advance_run(int(run), count), alive))
         else:
             for run in alive:
                 self._advance_run(int(run), count)
@@ -88,7 +88,7 @@ class _CoreRun:
 
     def core(self) -> Float64[np.ndarray, "neuron inputplus1"]:
         """The state [W | a] now."""
-        return self._state[:, : self._neurons].T
+        return self._state[:, : self._neurons].T.copy()
 
 
 class _OscillationRun:

@@ -79,4 +79,4 @@ class Engine(Protocol):
         """Take so many steps; a run that diverges, or has, stays where it is."""
 
     def core(self, run: int) -> Float64[np.ndarray, "neuron inputplus1"]:
-        """The state [W | a] of a run now."""
+        """The state [W | a] of a run now: a copy, which later steps leave as it is."""

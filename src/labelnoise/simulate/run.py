@@ -31,7 +31,8 @@ def snapshot_steps(settings: Settings) -> Int64[np.ndarray, "step"]:
     if settings.spacing == "linear":
         steps = np.linspace(0, settings.steps, settings.snapshots)
     else:
-        steps = np.append(0, np.geomspace(1, settings.steps, settings.snapshots - 1))
+        # from the end, so that with two snapshots the second one is the last step
+        steps = np.append(0, np.geomspace(settings.steps, 1, settings.snapshots - 1))
     return np.unique(steps.round().astype(np.int64))
 
 
@@ -242,8 +243,9 @@ class _ExpectedMoves:
         self._before[number] = a, (run.settings.learning_rate * residual * moved) ** 2
 
     def relative_error(self) -> Float64[np.ndarray, "run"]:
-        """The largest error of each run, relative to its largest square."""
-        return self._error / self._largest
+        """The largest error of each run, relative to its largest square; NaN if none moved."""
+        nothing = np.full_like(self._error, np.nan)
+        return np.divide(self._error, self._largest, out=nothing, where=self._largest > 0)
 
 
 def _label(

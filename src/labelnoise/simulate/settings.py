@@ -1,5 +1,6 @@
 """The settings of a simulation: the one source of their defaults, ranges and meaning."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -33,7 +34,12 @@ class Schedule(BaseModel):
     period: Count | None = Field(
         default=None, description="steps from one switching-on to the next"
     )
-    duty: Real = Field(default=0.5, ge=0, le=1, description="share of the period that it is on")
+    duty: Real = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the period that it is on, to the nearest step",
+    )
     start: Step = Field(default=0, description="step of the first switching-on; off before it")
     intervals: list[tuple[Step, Step]] | None = Field(
         default=None, description="[first, end] of each interval that it is on, end excluded"
@@ -43,6 +49,8 @@ class Schedule(BaseModel):
     def _one_form(self) -> Self:
         if (self.period is None) == (self.intervals is None):
             raise ValueError("give either period or intervals, and not both")
+        if self.intervals is not None and (self.duty, self.start) != (0.5, 0):
+            raise ValueError("duty and start belong to period; leave them out with intervals")
         for first, end in self.intervals or ():
             if end <= first:
                 raise ValueError(f"intervals: [{first}, {end}] is empty; give first < end")
@@ -55,11 +63,27 @@ class Schedule(BaseModel):
         steps = np.arange(start, start + count)
         if self.period is not None:
             phase = (steps - self.start) % self.period
-            return (steps >= self.start) & (phase < self.duty * self.period)
+            # rounded: 0.07 · 100 is more than 7 in floating point
+            return (steps >= self.start) & (phase < round(self.duty * self.period))
         on = np.zeros(count, dtype=bool)
+        if self.intervals is not None and (self.duty, self.start) != (0.5, 0):
+            raise ValueError("duty and start belong to period; leave them out with intervals")
         for first, end in self.intervals or ():
             on |= (steps >= first) & (steps < end)
         return on
+
+
+def tree_weights(p: Sequence[Sequence[float]]) -> list[float]:
+    """What the stationary law of a chain of three states is proportional to.
+
+    By the Markov chain tree theorem, for each state the weight of all ways in which the other two
+    lead to it. Nothing is rounded in the paper's chain, and the weights vanish together exactly
+    where more than one law is stationary.
+    """
+    return [
+        p[j][i] * p[k][i] + p[j][i] * p[k][j] + p[j][k] * p[k][i]
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1))
+    ]
 
 
 class Settings(BaseModel):
@@ -161,4 +185,9 @@ class Settings(BaseModel):
                     raise ValueError(
                         f"transition: row {number} = {row} sums to {sum(row):g}; it must sum to 1"
                     )
+            if not any(tree_weights(self.transition)):
+                raise ValueError(
+                    f"transition: {self.transition} has more than one stationary law; let the "
+                    "chain have one class of states only that it cannot leave"
+                )
         return self

@@ -37,7 +37,7 @@ class TorchEngine:
     @property
     def diverged_step(self) -> Float64[np.ndarray, "run"]:
         """Step at which each run diverged; NaN where it did not."""
-        return np.array(self._diverged_step.cpu())
+        return self._diverged_step.cpu().numpy().copy()
 
     def advance(self, count: int) -> None:
         """Take so many steps, all runs at once."""
@@ -99,4 +99,4 @@ class TorchEngine:
 
     def core(self, run: int) -> Float64[np.ndarray, "neuron inputplus1"]:
         """The state [W | a] of a run now."""
-        return np.array(torch.cat([self._w[run], self._a[run][:, None]], -1).cpu())
+        return torch.cat([self._w[run], self._a[run][:, None]], -1).cpu().numpy()
