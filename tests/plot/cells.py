@@ -1,5 +1,6 @@
 """Small simulated cells for the tests of figures, and what every figure must do with them."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def assert_tells_of_divergence(drawing, cells, labels) -> None:
     assert set(drawing.numbers.columns) == COLUMNS
     assert np.isfinite(drawing.numbers["value"].astype(float)).all()
     assert all(np.isfinite(value) for value in drawing.metrics.values())
+    assert all(re.fullmatch(r"[\w\-. :/]+", name, re.ASCII) for name in drawing.metrics)  # MLflow's
     assert "nan" not in drawing.text
 
 

@@ -89,15 +89,16 @@ def test_it_can_be_rendered_without_a_warning(drawn):
 def test_a_wide_network_parts_from_its_linearisation_with_noise_alone():
     wide = {"width": 400, "eta": 0.002, "spacing": "log", "snapshots": 60}
     drawing = draw([cell(s, [0, 1], **wide) for s in (0.0, 4.0)], Options(parting=0.05))
-    assert drawing.metrics["largest_difference[σ = 0]"] < 0.01
-    assert "parting_step[σ = 0]" not in drawing.metrics
-    assert 1 < drawing.metrics["parting_step[σ = 4]"] < 2000
+    assert drawing.metrics["largest_difference sigma:0.0"] < 0.01
+    assert "parting_step sigma:0.0" not in drawing.metrics
+    assert 1 < drawing.metrics["parting_step sigma:4.0"] < 2000
 
 
 def test_a_larger_share_is_reached_later():
     cells = CASES["log"]()
     early, late = (
-        draw(cells, Options(parting=share)).metrics["parting_step[σ = 4]"] for share in (0.05, 0.2)
+        draw(cells, Options(parting=share)).metrics["parting_step sigma:4.0"]
+        for share in (0.05, 0.2)
     )
     assert early < late
 

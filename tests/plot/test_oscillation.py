@@ -97,7 +97,7 @@ def test_it_counts_the_runs_whose_mean_norm_gets_below_the_threshold(drawn):
     for data in always:
         norms = alive(data)["w_norm_mean"]
         below = (norms <= np.sqrt(data.settings["eta"])).any("step")
-        tag = f"[{label(data)}]" if len(always) > 1 else ""
+        tag = f" delta:{data.settings['delta']}" if len(always) > 1 else ""
         assert drawing.metrics[f"runs_below{tag}"] == int(below.sum())
         assert f"in {int(below.sum())} of {norms.sizes['seed']} runs" in drawing.text
 

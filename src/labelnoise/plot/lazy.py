@@ -201,11 +201,11 @@ def _describe(pair: _Pair, options: Options) -> tuple[str, dict[str, float]]:
         )
     numbers = {"parting_step": parting, "escape_step": escape}
     metrics = {
-        f"{name}[{pair.look.label}]": float(np.nanmedian(values))
+        f"{name} {pair.look.tag}": float(np.nanmedian(values))
         for name, values in numbers.items()
         if np.isfinite(values).any()
     }
-    return f"{text}.", metrics | {f"largest_difference[{pair.look.label}]": largest}
+    return f"{text}.", metrics | {f"largest_difference {pair.look.tag}": largest}
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:

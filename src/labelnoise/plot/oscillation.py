@@ -172,7 +172,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         for one in moving:
             text, found = describe_chain(one)
             texts.append(text)
-            tag = f"[{one.look.label}]" if len(moving) > 1 else ""
+            tag = f" {one.look.tag}" if len(moving) > 1 else ""
             metrics |= {name + tag: value for name, value in found.items()}
     if held:
         norms, losses = rows[-1].subplots(1, 2)

@@ -132,10 +132,11 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Look:
-    """How a cell is drawn: its colour and its label."""
+    """How a cell is drawn: its colour and its label; and its tag in the names of metrics."""
 
     color: str
     label: str
+    tag: str
 
 
 def parameter(name: str, value: object) -> str:
@@ -176,7 +177,9 @@ def looks(cells: Sequence[CellData]) -> list[Look]:
             color = PALETTES[kind][used[kind] % len(PALETTES[kind])]
             used[kind] += 1
         label = ", ".join(parameter(*item) for item in cell.grid.items()) or cell.experiment
-        found.append(Look(color, label))
+        # MLflow takes no other letters than ASCII's
+        tag = " ".join(f"{key}:{value}" for key, value in cell.grid.items()) or cell.experiment
+        found.append(Look(color, label, tag))
     return found
 
 
