@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .config import Analysis, Experiment, FigureEntry, Tracking, plot_modules, schema
+from .config import plot_modules, schema
+from .models import Analysis, Experiment, FigureEntry, Tracking
 from .simulate.settings import Settings
 
 INTRODUCTION = """\

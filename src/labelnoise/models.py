@@ -1,0 +1,93 @@
+"""The models of a configuration file: its sections, their keys, defaults and ranges."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+from .simulate.settings import Count, Real
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+# tagged, so that a mistake is reported against the one form that was meant
+Seeds = Annotated[
+    Annotated[int, Field(strict=True, ge=1, lt=2**20), Tag("(count)")]
+    | Annotated[list[Seed], Field(min_length=1), Tag("(list)")],
+    Discriminator(lambda value: "(list)" if isinstance(value, list) else "(count)"),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Experiment(_Model):
+    """A grid of cells that share a verb and fixed settings, each run for every seed."""
+
+    verb: Literal["simulate"] = Field(description="what is done for each cell")
+    description: str = Field(default="", description="one line on what it is for")
+    settings: dict[str, Any] = Field(
+        default={}, description="fixed settings; what is left out has its default"
+    )
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default={}, description="settings and their values; a cell for each combination"
+    )
+    seeds: Seeds = Field(default=8, description="how many seeds (0, 1, …), or a list of them")
+    seeds_per_job: Count = Field(default=4, description="seeds that share a job and a file")
+    together: Literal["eta", "sigma", "rho", "delta", "theta_star_norm"] | None = Field(
+        default=None,
+        description="a setting of the grid whose values share jobs and files, along a dimension of "
+        "their own: for grids of very many short runs",
+    )
+
+
+class FigureEntry(_Model):
+    """A figure: the module that draws it and the experiments that it draws."""
+
+    description: str = Field(default="", description="one line on what it shows, for the report")
+    drawn_by: Name | None = Field(
+        default=None, description="module of `labelnoise.plot`; the figure's own name if left out"
+    )
+    experiments: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="experiments whose cells are drawn"
+    )
+    options: dict[str, Any] = Field(default={}, description="the module's `Options`")
+
+
+class Analysis(_Model):
+    """Thresholds of the analysis."""
+
+    lazy_threshold: Real = Field(
+        default=0.1,
+        gt=0,
+        description="a neuron has left the lazy regime when ‖w_i(t) − w_i(0)‖/‖w_i(0)‖ exceeds it",
+    )
+    alignment_onset: Real = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        description="Phase II starts when the mean alignment has gone this share of its way to 1",
+    )
+
+
+class Tracking(_Model):
+    """Where MLflow runs are kept."""
+
+    enabled: Annotated[bool, Field(strict=True)] = Field(
+        default=True, description="log finished artifacts when the workflow ends"
+    )
+    uri: str | None = Field(
+        default=None,
+        description="tracking store; MLFLOW_TRACKING_URI wins, left out: SQLite under results/",
+    )
+
+
+class File(_Model):
+    """A whole configuration file."""
+
+    experiments: dict[Name, Experiment] = Field(description="experiments by name")
+    figures: dict[Name, FigureEntry] = Field(description="figures by name; each is a target")
+    analysis: Analysis = Field(default=Analysis(), description="thresholds of the analysis")
+    tracking: Tracking = Field(default=Tracking(), description="where MLflow runs are kept")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="device of torch code; auto: a GPU where there is one"
+    )
