@@ -13,7 +13,7 @@ PLOT = {"plot figure2"}
 
 def test_a_reworded_comment_and_docstring_rerun_nothing(made: Checkout) -> None:
     path = "src/labelnoise/simulate/compiled.py"
-    made.edit(path, "# four partial sums", "# the four partial sums")
+    made.edit(path, "# NumPy aligns to 16 bytes", "# NumPy aligns arrays to 16 bytes")
     made.edit(path, '"""Run label-noise SGD', '"""Take steps of label-noise SGD')
     made.edit("workflow/scripts/simulate.py", '"""Simulate one', '"""Simulate a')
     assert made.planned() == set()
@@ -50,7 +50,7 @@ def test_an_edit_of_the_simulator_reruns_everything(made: Checkout) -> None:
 
 
 def test_an_edit_of_the_analysis_leaves_the_simulations(made: Checkout) -> None:
-    made.edit("src/labelnoise/analyze/summary.py", "(0.1, 0.5, 0.9)", "(0.2, 0.5, 0.8)")
+    made.edit("src/labelnoise/analyze/summary.py", 'f"reached_{name}"', 'f"that_reached_{name}"')
     assert made.planned("figure2") == ANALYZE | PLOT
 
 
@@ -85,7 +85,7 @@ def test_a_threshold_of_the_analysis_leaves_the_simulations(made: Checkout) -> N
 
 
 def test_the_dry_run_says_why(made: Checkout) -> None:
-    made.edit("config/config.yaml", "eta: 0.001", "eta: 0.001 # unchanged")
+    made.edit("config/config.yaml", " steps: 1000000\n", " steps: 1000000 # unchanged\n")
     made.edit("config/smoke.yaml", "eta: 0.01", "eta: 0.02")
     output = made.snakemake("--dry-run")
     assert "Params have changed since last execution" in output
