@@ -17,8 +17,6 @@ with ExitStack() as files:
     eta = settings.learning_rate
     if "eta" in runs.dims:
         eta = runs["eta"] * (eta / settings.eta)
-    summary = summarize(
-        runs, width=settings.width, eta=eta, **job.recipe["analysis"]
-    ).compute()
+    summary = summarize(runs, width=settings.width, eta=eta, **job.recipe["analysis"]).compute()
 title = f"Curves and phases of {job.recipe['experiment']}"
 job.save(summary, snakemake.output.data, title, headline(summary))
