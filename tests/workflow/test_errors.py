@@ -45,3 +45,14 @@ def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
     assert "40" not in {
         line.split(",")[1] for line in (results / "figures/figure2.csv").read_text().splitlines()
     }
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
+    from numba import cuda
+
+    if cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    checkout = new_checkout(tmp_path / "gpu")
+    settings = "{two_phases: {settings: {backend: cuda}}}"
+    output = checkout.snakemake("figure2", "--config", f"experiments={settings}", fails=True)
+    assert "backend cuda finds no NVIDIA GPU here; set backend: compiled" in output

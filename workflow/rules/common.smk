@@ -94,6 +94,10 @@ def simulate_recipe(wildcards):
     )
 
 
+def gpus(wildcards):
+    return int(cell_of(wildcards).settings.backend == "cuda")
+
+
 def linearize_recipe(wildcards):
     cell = cell_of(wildcards)
     return recipe(

@@ -12,6 +12,8 @@ rule simulate:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        gpu=gpus,
     params:
         recipe=simulate_recipe,
     message:

@@ -8,7 +8,9 @@ from labelnoise.simulate.settings import Settings
 job = Job(snakemake)
 settings = Settings(**job.recipe["settings"])
 seeds = job.recipe["seeds"]
-if settings.backend == "torch":
+if settings.backend == "cuda":
+    job.device = "cuda"
+elif settings.backend == "torch":
     job.device = choose_device(snakemake.config.get("device", "auto"))
 how = {
     "threads": snakemake.threads,

@@ -122,6 +122,10 @@ def simulate_along(
         engine: Engine
         if first.backend == "compiled":
             engine = CompiledEngine(runs, threads=threads)
+        elif first.backend == "cuda":
+            from .cuda_engine import CudaEngine
+
+            engine = CudaEngine(runs)
         else:
             # torch takes seconds to import
             from .torch_engine import TorchEngine
