@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from labelnoise.config import load
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -80,3 +82,26 @@ def test_a_snakemake_command_of_the_readme_plans(command: str, tmp_path: Path) -
     shell = f"{sys.executable} -m {command} --dry-run --directory {tmp_path}"
     done = subprocess.run(shell, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def yaml_blocks() -> list[str]:
+    """The configuration examples in the README."""
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", yaml_blocks())
+def test_a_configuration_of_the_readme_loads_on_top_of_the_default(block: str) -> None:
+    from snakemake.utils import update_config
+
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    example = yaml.safe_load(block)
+    update_config(config, example)
+    assert set(example["experiments"]) <= set(load(config).cells)
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+)
+def test_the_python_of_the_readme_names_what_exists(block: str) -> None:
+    lines = [line for line in block.splitlines() if line.startswith(("import ", "from "))]
+    exec("\n".join(lines), {})
