@@ -234,8 +234,38 @@ def divergence_note(cells: Sequence[CellData]) -> str:
     return "; ".join(notes)
 
 
+GRID = np.pi * 1e-7
+"""Spacing of the layout's grid, in shares of the figure. Layouts are made of round numbers; an
+irrational spacing keeps them from lying half-way between two of its points."""
+
+
+def _on_grid(values: np.ndarray) -> np.ndarray:
+    return np.asarray(GRID * np.round(values / GRID))
+
+
+def settle(figure: Figure) -> None:
+    """Lay a figure out, and put its layout on a grid finer than can be seen.
+
+    The last bits of what matplotlib's layout solver finds depend on memory addresses, and would
+    show in the last printed digit of a coordinate now and then.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    waiting = list(figure.subfigs)
+    while waiting:
+        part = waiting.pop()
+        waiting += part.subfigs
+        part.bbox_relative.p0 = _on_grid(part.bbox_relative.p0)
+        part.bbox_relative.p1 = _on_grid(part.bbox_relative.p1)
+    for axes in figure.axes:
+        axes.set_position(Bbox(_on_grid(axes.get_position(original=True).get_points())))
+
+
 def save(drawing: Drawing, pdf: Path, png: Path, csv: Path, md: Path) -> None:
     """Write a drawing and its numbers; the same drawing gives the same bytes."""
+    settle(drawing.figure)
     with replacing(pdf) as path:
         drawing.figure.savefig(path, metadata={"CreationDate": None})
     with replacing(png) as path:
