@@ -45,7 +45,7 @@ def main() -> None:
         print(f"| {width:,} | {seconds:.2f} | {step:.0f} | {peak:.2f} | {moved:.2e} |")
         return
     largest = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10**7
-    print(machine())
+    print(", ".join(f"{name} {value}" for name, value in machine().items()))
     print(f"\n{STEPS:,} steps at a learning rate of 1/m, σ = 4, d = {DIM}, {SNAPSHOTS} snapshots;")
     print("a step includes its sample and noise.\n")
     print("| m | seconds in all | ns a step | peak GiB | displacement at the end |")
