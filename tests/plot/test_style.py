@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelnoise.plot.style import Drawing, apply_style, save, settle
+from labelnoise.plot.style import CellData, Drawing, apply_style, save, settle
+from labelnoise.simulate.settings import Settings
 
 
 def drawn(*, nested):
@@ -50,3 +51,9 @@ def test_settling_moves_nothing_that_could_be_seen():
     for one, other in zip(figure.axes, settled.axes, strict=True):
         before, after = (a.get_window_extent().get_points() for a in (one, other))
         np.testing.assert_allclose(before, after, atol=1e-3)  # pixels
+
+
+def test_the_learning_rate_of_a_cell_is_in_units_of_one():
+    for unit, rate in (("1", 0.5), ("1/m", 0.005)):
+        settings = Settings(eta=0.5, eta_unit=unit, width=100).model_dump(mode="json")
+        assert CellData("any", {}, {}, settings).learning_rate == rate

@@ -71,7 +71,7 @@ def _draw_norms(axes: Axes, shown: Sequence[Shown]) -> pd.DataFrame:
     axes.set(xlabel=r"step ($\times 10^5$)", ylabel="norm $‖w_i‖$")
     axes.set_xlim(0, curves["step"].max() / UNIT)
     for one in shown:
-        draw_root_eta(axes, one.cell.settings["eta"])
+        draw_root_eta(axes, one.cell.learning_rate)
     color = shown[0].look.color
     handles = [
         Line2D([], [], color=color, linestyle=":", label="largest"),
@@ -99,7 +99,7 @@ def _draw_distribution(axes: Axes, shown: Shown) -> pd.DataFrame:
             histtype="stepfilled",
         )
     axes.set_xscale("log")
-    root = float(np.sqrt(shown.cell.settings["eta"]))
+    root = float(np.sqrt(shown.cell.learning_rate))
     axes.axvline(root, color="0.2", linewidth=0.7, linestyle=(0, (4, 2)))
     axes.set(xlabel="norm $‖w_i‖$", ylabel="neurons")
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])

@@ -15,7 +15,7 @@ def describe_chain(shown: Shown) -> tuple[str, dict[str, float]]:
     from labelnoise.analyze.phases import first_crossing
 
     analysis, settings = shown.analysis, shown.cell.settings
-    root = float(np.sqrt(settings["eta"]))
+    root = float(np.sqrt(shown.cell.learning_rate))
     mean, largest = analysis["w_norm_mean"], analysis["w_norm_max"]
     crossed = first_crossing(mean, root, below=True).values
     all_crossed = first_crossing(largest, root, below=True).values

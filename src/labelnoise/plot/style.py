@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelnoise.simulate.settings import Settings
 from labelnoise.store import replacing, write_text
 
 if TYPE_CHECKING:
@@ -95,6 +96,11 @@ class CellData:
     simulate: Sequence[xr.Dataset] = ()
     linearize: Sequence[xr.Dataset] = ()
     analyze: Sequence[xr.Dataset] = ()
+
+    @property
+    def learning_rate(self) -> float:
+        """η, whatever the unit of the setting."""
+        return Settings(**self.settings).learning_rate
 
     @property
     def analysis(self) -> xr.Dataset:

@@ -102,18 +102,18 @@ def rows(cells: Sequence[CellData]) -> list[tuple[Row, str]]:
             row = replace(row, note=FIXED)
         found.append((row, f"{SYMBOLS[name]} = {ends}, {_setting(scaled, *fixed)}"))
     (chain,) = _one(cells, "oscillation")
-    decay = claims.chain_decay(chain.analysis, chain.settings["eta"], chain.settings["delta"])
+    decay = claims.chain_decay(chain.analysis, chain.learning_rate, chain.settings["delta"])
     found.append((decay, _setting([chain], "delta", "steps")))
     found.append(
         (
             claims.small_weights(
-                analysis, settings["eta"], settings["width"], settings["theta_star_norm"]
+                analysis, noisy.learning_rate, settings["width"], settings["theta_star_norm"]
             ),
             here,
         )
     )
     descents = _one(cells, "phase_two")
-    summaries = {float(cell.settings["eta"]): cell.analysis for cell in descents}
+    summaries = {cell.learning_rate: cell.analysis for cell in descents}
     norm = descents[0].settings["theta_star_norm"]
     for claim in (claims.gd_alignment, claims.gd_convergence):
         found.append((claim(summaries, norm), f"GD, {_setting(descents)}"))

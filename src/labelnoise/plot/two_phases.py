@@ -157,7 +157,7 @@ def _draw_curves(panels: Sequence[Axes], living: Sequence[Shown], main: Shown) -
     _draw_losses(losses, curves, main.look.label, palette)
     draw_curve(norms, curves, "w_norm_mean", palette)
     norms.set(ylabel="mean norm $‖w_i‖$", ylim=(0, None))
-    draw_root_eta(norms, main.cell.settings["eta"])
+    draw_root_eta(norms, main.cell.learning_rate)
     draw_curve(alignments, curves, "alignment_mean", palette)
     alignments.set(ylabel="mean alignment with $θ^*$", ylim=(0, 1))
     for axes in panels:
