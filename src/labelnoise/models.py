@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from .simulate.settings import Count, Real
+from .fields import Count, Flag, Real
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
@@ -72,9 +72,7 @@ class Analysis(_Model):
 class Tracking(_Model):
     """Where MLflow runs are kept."""
 
-    enabled: Annotated[bool, Field(strict=True)] = Field(
-        default=True, description="log finished artifacts when the workflow ends"
-    )
+    enabled: Flag = Field(default=True, description="log finished artifacts when the workflow ends")
     uri: str | None = Field(
         default=None,
         description="tracking store; MLFLOW_TRACKING_URI wins, left out: SQLite under results/",

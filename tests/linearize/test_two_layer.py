@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from labelnoise.fields import snapshot_steps
 from labelnoise.linearize import LINEARIZED
 from labelnoise.linearize.two_layer import linearize
 from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
-from labelnoise.simulate.run import simulate, snapshot_steps
+from labelnoise.simulate.run import simulate
 from labelnoise.simulate.settings import Settings
 
 NAMES = ("train_loss", "test_loss", "theta_error", "theta_norm")

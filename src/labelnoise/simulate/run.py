@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from threadpoolctl import threadpool_limits
+
+from labelnoise.fields import snapshot_steps
 
 from .compiled_engine import CompiledEngine
 from .engines import Engine, Run
@@ -21,19 +23,6 @@ Variable = tuple[str, tuple[str, ...], str, str, str]
 """Type, dims, name in words, symbol and units."""
 
 Progress = Callable[[int], None]
-
-
-def snapshot_steps(settings: Settings) -> Int64[np.ndarray, "step"]:
-    """The steps at which a run is recorded, 0 and the last one included.
-
-    Evenly spaced, or (after 0) evenly in the logarithm; rounded to whole steps, each one once.
-    """
-    if settings.spacing == "linear":
-        steps = np.linspace(0, settings.steps, settings.snapshots)
-    else:
-        # from the end, so that with two snapshots the second one is the last step
-        steps = np.append(0, np.geomspace(settings.steps, 1, settings.snapshots - 1))
-    return np.unique(steps.round().astype(np.int64))
 
 
 def prepare(settings: Settings, seed: int) -> Run:

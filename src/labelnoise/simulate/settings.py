@@ -3,23 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from labelnoise.fields import Count, Flag, Real, Recorded, Step
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Bool
 
-
-def _number(value: object) -> object:
-    """Let YAML's `1e-3` (a string to YAML 1.1) be the number it looks like; no booleans."""
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
-    return value
-
-
-Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Step = Annotated[int, Field(strict=True, ge=0)]
 Row = Annotated[list[Annotated[Real, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
 
 
@@ -66,8 +57,6 @@ class Schedule(BaseModel):
             # rounded: 0.07 · 100 is more than 7 in floating point
             return (steps >= self.start) & (phase < round(self.duty * self.period))
         on = np.zeros(count, dtype=bool)
-        if self.intervals is not None and (self.duty, self.start) != (0.5, 0):
-            raise ValueError("duty and start belong to period; leave them out with intervals")
         for first, end in self.intervals or ():
             on |= (steps >= first) & (steps < end)
         return on
@@ -86,10 +75,8 @@ def tree_weights(p: Sequence[Sequence[float]]) -> list[float]:
     ]
 
 
-class Settings(BaseModel):
+class Settings(Recorded):
     """One cell of a simulated experiment: everything but the seed that decides its numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     algorithm: Literal["sgd", "sam", "gd", "oscillation"] = Field(
         default="sgd",
@@ -126,12 +113,6 @@ class Settings(BaseModel):
         description="the chain's transition matrix, rows from −δ, 0, +δ (oscillation)",
     )
     steps: Count = Field(default=1_000_000, description="steps of the algorithm")
-    snapshots: Annotated[int, Field(strict=True, ge=2)] = Field(
-        default=201, description="recorded states, first and last included"
-    )
-    spacing: Literal["linear", "log"] = Field(
-        default="linear", description="snapshots evenly spaced in the step, or in its logarithm"
-    )
     neurons: Count | None = Field(
         default=None,
         description="neurons whose trajectories are recorded (the first ones); all if left out. "
@@ -142,7 +123,7 @@ class Settings(BaseModel):
     )
     trace_neurons: Count = Field(default=4, description="neurons whose `a` is so recorded")
     test_samples: Count = Field(default=1000, description="fresh samples of the test loss")
-    reduce: Annotated[bool, Field(strict=True)] = Field(
+    reduce: Flag = Field(
         default=True,
         description="run the exact width reduction (d + 1 neurons) and not the full network",
     )
