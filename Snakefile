@@ -27,6 +27,7 @@ rule all:
         ),
 
 
+include: "workflow/rules/images.smk"
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/linearize.smk"
 include: "workflow/rules/analyze.smk"

@@ -22,6 +22,8 @@ CHECKED = [
     "labelnoise.simulate.rules",
     "labelnoise.simulate.run",
     "labelnoise.simulate.torch_engine",
+    "labelnoise.train.archives",
+    "labelnoise.train.images",
 ]
 
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .linearize import LINEARIZED
-from .models import Analysis, Experiment, FigureEntry, File, Tracking
+from .models import Analysis, Experiment, FigureEntry, File, Images, Tracking
 from .simulate.settings import Settings
 from .validation import check, show, suggest
 
@@ -72,6 +72,7 @@ class Config:
     cells: Mapping[str, tuple[Cell, ...]]
     figures: Mapping[str, Figure]
     analysis: Analysis
+    images: Images
     tracking: Tracking
     device: Literal["auto", "cpu", "cuda"]
 
@@ -219,7 +220,7 @@ def load(raw: Mapping[str, Any]) -> Config:
     if problems or top is None:
         raise ConfigError("\n".join(problems))
     figures = {name: figure for name, figure in checked.items() if figure}
-    return Config(cells, figures, top.analysis, top.tracking, top.device)
+    return Config(cells, figures, top.analysis, top.images, top.tracking, top.device)
 
 
 def schema() -> dict[str, Any]:

@@ -69,6 +69,17 @@ class Analysis(_Model):
     )
 
 
+class Images(_Model):
+    """Where images come from; handwritten digits need nothing."""
+
+    cifar10: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        default=None,
+        description="path of a CIFAR-10 archive: the official `cifar-10-python.tar.gz`, or a "
+        ".tar.gz of `train/{class}/{number}.jpg` and `test/…`; left out: the official one is "
+        "downloaded when it is needed",
+    )
+
+
 class Tracking(_Model):
     """Where MLflow runs are kept."""
 
@@ -85,6 +96,7 @@ class File(_Model):
     experiments: dict[Name, Experiment] = Field(description="experiments by name")
     figures: dict[Name, FigureEntry] = Field(description="figures by name; each is a target")
     analysis: Analysis = Field(default=Analysis(), description="thresholds of the analysis")
+    images: Images = Field(default=Images(), description="where images come from")
     tracking: Tracking = Field(default=Tracking(), description="where MLflow runs are kept")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="device of torch code; auto: a GPU where there is one"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from .config import plot_modules, schema
-from .models import Analysis, Experiment, FigureEntry, Tracking
+from .models import Analysis, Experiment, FigureEntry, Images, Tracking
 from .simulate.settings import Settings
 
 INTRODUCTION = """\
@@ -22,8 +22,8 @@ line, for instance `snakemake figure2 --config 'experiments={two_phases: {grid: 
 A list replaces a list. Anything unknown or out of range is refused before any work starts, with the
 key, the value and what would be right.
 
-The top level holds `experiments` and `figures` (names to entries), `analysis`, `tracking`, and
-`device`: `auto` (a GPU where there is one, for torch code), `cpu` or `cuda`.
+The top level holds `experiments` and `figures` (names to entries), `analysis`, `images`,
+`tracking`, and `device`: `auto` (a GPU where there is one, for torch code), `cpu` or `cuda`.
 """
 
 
@@ -65,6 +65,7 @@ def configuration_page() -> str:
         ("`settings` and `grid` of an experiment with `verb: simulate`", Settings),
         ("Each entry of `figures`", FigureEntry),
         ("`analysis`", Analysis),
+        ("`images`", Images),
         ("`tracking`", Tracking),
     ):
         sections.append(f"## {title}\n\n{_table(model)}")

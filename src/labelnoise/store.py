@@ -61,7 +61,14 @@ def _chunk(dim: str, size: int) -> int:
 
     One neuron's trajectory and one snapshot then both cost a few chunks.
     """
-    largest = {"seed": 1, "step": 101, "neuron": 256, "trace_step": 4096}
+    largest = {
+        "seed": 1,
+        "step": 101,
+        "neuron": 256,
+        "trace_step": 4096,
+        "train_image": 64,
+        "test_image": 64,
+    }
     return min(size, largest.get(dim, size))
 
 

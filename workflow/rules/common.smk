@@ -1,5 +1,6 @@
 # The configuration, its grids and the recipes of jobs: what the other rule files use.
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ os.environ.update(
 
 from labelnoise.config import ConfigError, load
 from labelnoise.provenance import recipe
+from labelnoise.train.download import CIFAR10_SHA256, CIFAR10_URL
 
 # nothing of what runs here reports home
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -54,6 +56,7 @@ wildcard_constraints:
     cell=one_of({cell.path for cells in CONFIG.cells.values() for cell in cells}),
     figure=one_of(CONFIG.figures),
     block=r"\d+",
+    source="digits|cifar10",
 
 
 def cell_of(wildcards):
@@ -154,3 +157,33 @@ def plot_input(wildcards):
         for paths in files_of(cell, figure.needs).values()
         for path in paths
     ]
+
+
+CIFAR10_ARCHIVE = "results/downloads/cifar-10-python.tar.gz"
+# the checksum decides the content, not the code that fetches it
+DOWNLOAD_RECIPE = json.dumps({"sha256": CIFAR10_SHA256, "url": CIFAR10_URL})
+
+
+def images_input(wildcards):
+    """The CIFAR-10 archive: the configured one, or that of rule `download`."""
+    if wildcards.source == "digits":
+        return []
+    if CONFIG.images.cifar10 is None:
+        return CIFAR10_ARCHIVE
+    archive = os.path.expanduser(CONFIG.images.cifar10)
+    if not os.path.isfile(archive):
+        raise WorkflowError(
+            f"images.cifar10: there is no file {archive}; give the path of a CIFAR-10 archive, "
+            "or leave the key out to download the official one"
+        )
+    return archive
+
+
+def images_recipe(wildcards):
+    digits = wildcards.source == "digits"
+    return recipe(
+        SCRIPTS / "images.py",
+        [f"labelnoise.train.{'images' if digits else 'archives'}", "labelnoise.store"],
+        ["scikit-learn" if digits else "pillow", "numpy", "xarray", "netCDF4"],
+        source=wildcards.source,
+    )

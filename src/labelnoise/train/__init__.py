@@ -1,0 +1,1 @@
+"""Networks on images: where the images come from, how they are drawn and normalised."""

@@ -1,0 +1,16 @@
+"""Download the official CIFAR-10 archive."""
+
+import sys
+from pathlib import Path
+
+from labelnoise.job import Job
+from labelnoise.train.download import DownloadError, download
+
+job = Job(snakemake)
+archive = snakemake.output.archive
+try:
+    download(job.recipe["url"], job.recipe["sha256"], Path(archive), say=job.say)
+except DownloadError as error:
+    job.say(f"{error}\nOr set images.cifar10 to the path of an archive that you have.")
+    sys.exit(1)
+job.finish([archive], {"bytes": Path(archive).stat().st_size})
