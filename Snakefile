@@ -29,6 +29,7 @@ rule all:
 
 include: "workflow/rules/images.smk"
 include: "workflow/rules/simulate.smk"
+include: "workflow/rules/train.smk"
 include: "workflow/rules/linearize.smk"
 include: "workflow/rules/analyze.smk"
 include: "workflow/rules/plot.smk"

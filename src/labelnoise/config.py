@@ -14,10 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from .linearize import LINEARIZED
+from .linearize import LINEARIZED, is_linearized
 from .models import Analysis, Experiment, FigureEntry, File, Images, Tracking
 from .simulate.settings import Settings
+from .train.settings import TrainSettings
 from .validation import check, show, suggest
+
+SETTINGS: Mapping[str, type[Settings] | type[TrainSettings]] = {
+    "simulate": Settings,
+    "train": TrainSettings,
+}
+"""What is set for each cell of an experiment, by its verb."""
 
 
 class ConfigError(ValueError):
@@ -30,6 +37,7 @@ class Cell:
 
     Attributes:
         experiment: name of the experiment.
+        verb: what is done for it, a key of `SETTINGS`.
         grid: the parameters that the path spells, in the order of the grid.
         settings: all settings, defaults filled in (of the first point, where there are more).
         blocks: the seeds of each job; the last block may be short.
@@ -37,10 +45,16 @@ class Cell:
     """
 
     experiment: str
+    verb: str
     grid: Mapping[str, object]
-    settings: Settings
+    settings: Settings | TrainSettings
     blocks: tuple[tuple[int, ...], ...]
     together: Mapping[str, list[object]]
+
+    @property
+    def is_linearized(self) -> bool:
+        """Whether it has a linearised run to be set beside."""
+        return is_linearized(self.settings)
 
     @cached_property
     def path(self) -> str:
@@ -94,6 +108,9 @@ def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cel
     blocks = tuple(tuple(seeds[i : i + size]) for i in range(0, len(seeds), size))
 
     axis = experiment.together
+    if axis is not None and experiment.verb != "simulate":
+        problems.append(f"{where}.together: has no place beside verb: {experiment.verb}")
+        return ()
     if axis is not None and axis not in experiment.grid:
         hint = suggest(axis, experiment.grid)
         problems.append(f"{where}.together: {show(axis)} is not in the grid; {hint}")
@@ -119,14 +136,14 @@ def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cel
             together: dict[str, list[object]] = {}
             if axis:
                 together[axis] = [getattr(point, axis) for point in points]
-            cell = Cell(name, grid, points[0], blocks, together)
+            cell = Cell(name, experiment.verb, grid, points[0], blocks, together)
             cells[cell.path] = cell
     return tuple(cells.values())
 
 
 def _check_point(
     where: str, experiment: Experiment, point: Mapping[str, object], problems: list[str]
-) -> Settings | None:
+) -> Settings | TrainSettings | None:
     """The settings of one point of a grid; a mistake is said once, under the key it is in."""
     for key, value in point.items():
         if not isinstance(value, str | int | float):
@@ -135,7 +152,8 @@ def _check_point(
                 problems.append(line)
             return None
     found: list[str] = []
-    settings = check(Settings, experiment.settings | dict(point), where, found)
+    model: type[Settings] | type[TrainSettings] = SETTINGS[experiment.verb]
+    settings = check(model, experiment.settings | dict(point), where, found)
     for problem in found:
         key, _, rest = problem.removeprefix(f"{where}.").partition(":")
         part = "grid." if key in point else "settings." if problem[len(where)] == "." else ""
@@ -176,7 +194,12 @@ def _check_figure(
     drawn_by = importlib.import_module(f"labelnoise.plot.{module}")
     options = check(drawn_by.Options, entry.options, f"{where}.options", problems)
     drawn = [cell for experiment in entry.experiments for cell in cells.get(experiment, ())]
-    if "linearize" in drawn_by.NEEDS:
+    for other in {cell.experiment: cell.verb for cell in drawn if cell.verb != drawn_by.VERB}:
+        problems.append(
+            f"{where}.experiments: {module} draws experiments with verb: {drawn_by.VERB}; "
+            f"{other} has another"
+        )
+    if "linearize" in drawn_by.NEEDS and drawn_by.VERB == "simulate":
         for algorithm in sorted({cell.settings.algorithm for cell in drawn} - set(LINEARIZED)):
             problems.append(
                 f"{where}.experiments: algorithm {algorithm} has no linearised run; "
@@ -226,7 +249,11 @@ def load(raw: Mapping[str, Any]) -> Config:
 def schema() -> dict[str, Any]:
     """The JSON schema of a configuration file, for editors: settings and grids included."""
     document = File.model_json_schema()
-    settings = Settings.model_json_schema()["properties"]
+    settings: dict[str, Any] = {}
+    for model in SETTINGS.values():
+        for key, field in model.model_json_schema()["properties"].items():
+            # a key of two verbs may be either's
+            settings[key] = {"anyOf": [settings[key], field]} if key in settings else field
     experiment = document["$defs"]["Experiment"]["properties"]
     for key in ("settings", "grid"):
         experiment[key].update(

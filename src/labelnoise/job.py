@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 PACE = 5.0
 """Seconds between two lines of progress."""
+
+
+def choose_device(wanted: str) -> str:
+    """The torch device to use: for `auto` a GPU where there is one, else the CPU."""
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
 
 
 class Job:
@@ -64,10 +73,17 @@ class Job:
 
         return report
 
-    def save(self, data: "xr.Dataset", path: str, title: str, metrics: Mapping[str, float]) -> None:
-        """Write the job's netCDF artifact and its record."""
+    def save(
+        self,
+        data: "xr.Dataset",
+        path: str,
+        title: str,
+        metrics: Mapping[str, float],
+        beside: Sequence[str] = (),
+    ) -> None:
+        """Write the job's netCDF artifact and the record of it and of what lies `beside` it."""
         write_dataset(data, Path(path), title=title, recipe=self.recipe, inputs=self.inputs)
-        self.finish([path], metrics)
+        self.finish([path, *beside], metrics)
 
     def finish(self, artifacts: list[str], metrics: Mapping[str, float], caption: str = "") -> None:
         """Write the record beside the artifacts: what they are, from what, where and when.

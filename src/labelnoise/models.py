@@ -23,7 +23,10 @@ class _Model(BaseModel):
 class Experiment(_Model):
     """A grid of cells that share a verb and fixed settings, each run for every seed."""
 
-    verb: Literal["simulate"] = Field(description="what is done for each cell")
+    verb: Literal["simulate", "train"] = Field(
+        description="what is done for each cell: `simulate` two-layer linear networks, or `train` "
+        "networks on images"
+    )
     description: str = Field(default="", description="one line on what it is for")
     settings: dict[str, Any] = Field(
         default={}, description="fixed settings; what is left out has its default"
@@ -36,7 +39,7 @@ class Experiment(_Model):
     together: Literal["eta", "sigma", "rho", "delta", "theta_star_norm"] | None = Field(
         default=None,
         description="a setting of the grid whose values share jobs and files, along a dimension of "
-        "their own: for grids of very many short runs",
+        "their own: for grids of very many short simulations",
     )
 
 

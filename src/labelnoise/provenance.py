@@ -9,6 +9,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,33 @@ def code_digest(script: Path, modules: Iterable[str]) -> str:
             reached[module], imports = _digest_and_imports(module)
             waiting.extend(imports)
     return hashlib.sha256(json.dumps(sorted(reached.items())).encode()).hexdigest()
+
+
+def module_file(module: str) -> Path | None:
+    """The file of a module that Python would import; found without importing anything."""
+    folders: list[str] | None = None
+    file: Path | None = None
+    parts = module.split(".")
+    for number in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: number + 1]), folders)
+        if spec is None:
+            return None
+        folders = list(spec.submodule_search_locations or ())
+        file = Path(spec.origin) if spec.origin and spec.has_location else None
+    return file
+
+
+def foreign_digest(name: str) -> str:
+    """SHA-256 of the syntax tree of the module in `package.module:Class`; not of what it imports.
+
+    Raises:
+        ModuleNotFoundError: there is no file of that name.
+    """
+    module = name.partition(":")[0]
+    path = module_file(module)
+    if path is None:
+        raise ModuleNotFoundError(f"{module}: no Python file of that name on PYTHONPATH")
+    return _tree_digest(path)[0]
 
 
 def recipe(script: Path, modules: Iterable[str], libraries: Iterable[str], **content: Any) -> str:

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .config import plot_modules, schema
+from .config import SETTINGS, plot_modules, schema
 from .models import Analysis, Experiment, FigureEntry, Images, Tracking
-from .simulate.settings import Settings
 
 INTRODUCTION = """\
 # Configuration
@@ -62,7 +61,10 @@ def configuration_page() -> str:
     sections = [INTRODUCTION]
     for title, model in (
         ("Each entry of `experiments`", Experiment),
-        ("`settings` and `grid` of an experiment with `verb: simulate`", Settings),
+        *(
+            (f"`settings` and `grid` of an experiment with `verb: {verb}`", model)
+            for verb, model in SETTINGS.items()
+        ),
         ("Each entry of `figures`", FigureEntry),
         ("`analysis`", Analysis),
         ("`images`", Images),

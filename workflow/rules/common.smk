@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ os.environ.update(
 )
 
 from labelnoise.config import ConfigError, load
-from labelnoise.provenance import recipe
+from labelnoise.provenance import foreign_digest, recipe
 from labelnoise.train.download import CIFAR10_SHA256, CIFAR10_URL
 
 # nothing of what runs here reports home
@@ -63,7 +64,7 @@ def cell_of(wildcards):
     return CONFIG.cell(wildcards.experiment, wildcards.cell)
 
 
-def block_files(cell, verb="simulate"):
+def block_files(cell, verb):
     """The files of a cell that a verb makes, one a block of seeds."""
     return [
         f"results/{verb}/{cell.experiment}/{cell.path}/block={block}.nc"
@@ -79,6 +80,7 @@ def cell_recipe(cell):
     """What tells a cell from all others."""
     return {
         "experiment": cell.experiment,
+        "experiment_verb": cell.verb,
         "grid": dict(cell.grid),
         "together": dict(cell.together),
         "settings": cell.settings.model_dump(mode="json"),
@@ -98,32 +100,90 @@ def simulate_recipe(wildcards):
 
 
 def gpus(wildcards):
-    return int(cell_of(wildcards).settings.backend == "cuda")
+    """GPUs of a job: torch takes one where it finds it, as the driver's tool does."""
+    cell = cell_of(wildcards)
+    if cell.verb == "simulate" and cell.settings.backend != "torch":
+        return int(cell.settings.backend == "cuda")
+    found = CONFIG.device == "auto" and shutil.which("nvidia-smi") is not None
+    return int(found or CONFIG.device == "cuda")
+
+
+def linearize_gpus(wildcards):
+    """GPUs of a linearised run: the two-layer one is compiled for the CPU."""
+    return gpus(wildcards) if cell_of(wildcards).verb == "train" else 0
+
+
+# what decides the numbers of a network on images, beside torch
+TRAIN_LIBRARIES = ["torch", "numba", "numpy", "scipy", "xarray", "netCDF4"]
+
+
+def own_network(cell):
+    """The code of a network that is the user's own."""
+    if cell.verb == "train" and cell.settings.own_network:
+        return {"network_code": foreign_digest(cell.settings.network)}
+    return {}
+
+
+def images_file(wildcards):
+    """The images that a cell is trained on; none for a simulation."""
+    cell = cell_of(wildcards)
+    return [f"results/images/{cell.settings.source}.nc"] if cell.verb == "train" else []
+
+
+def train_recipe(wildcards):
+    cell = cell_of(wildcards)
+    return recipe(
+        SCRIPTS / "train.py",
+        ["labelnoise.train.run", "labelnoise.store"],
+        TRAIN_LIBRARIES + ["safetensors"],
+        seeds=cell.blocks[int(wildcards.block)],
+        **own_network(cell),
+        **cell_recipe(cell),
+    )
+
+
+LINEARIZE = {
+    "simulate": (
+        "labelnoise.linearize.two_layer",
+        ["numba", "numpy", "scipy", "xarray", "netCDF4"],
+    ),
+    "train": ("labelnoise.linearize.images", TRAIN_LIBRARIES),
+}
+ANALYZE = {
+    "simulate": "labelnoise.analyze.summary",
+    "train": "labelnoise.analyze.training",
+}
 
 
 def linearize_recipe(wildcards):
     cell = cell_of(wildcards)
+    module, libraries = LINEARIZE[cell.verb]
     return recipe(
         SCRIPTS / "linearize.py",
-        ["labelnoise.linearize.two_layer", "labelnoise.store"],
-        ["numba", "numpy", "scipy", "xarray", "netCDF4"],
+        [module, "labelnoise.store"],
+        libraries,
         seeds=cell.blocks[int(wildcards.block)],
+        **own_network(cell),
         **cell_recipe(cell),
     )
 
 
 def analyze_recipe(wildcards):
+    cell = cell_of(wildcards)
+    # the thresholds are those of the lazy regime of a simulation
+    thresholds = {"analysis": CONFIG.analysis.model_dump(mode="json")}
     return recipe(
         SCRIPTS / "analyze.py",
-        ["labelnoise.analyze.summary", "labelnoise.store"],
+        [ANALYZE[cell.verb], "labelnoise.store"],
         ["numpy", "xarray", "netCDF4"],
-        analysis=CONFIG.analysis.model_dump(mode="json"),
-        **cell_recipe(cell_of(wildcards)),
+        **(thresholds if cell.verb == "simulate" else {}),
+        **cell_recipe(cell),
     )
 
 
 def analyze_input(wildcards):
-    return block_files(cell_of(wildcards))
+    cell = cell_of(wildcards)
+    return block_files(cell, cell.verb)
 
 
 def files_of(cell, needs):
@@ -131,6 +191,7 @@ def files_of(cell, needs):
     return {
         verb: [analysis_file(cell)] if verb == "analyze" else block_files(cell, verb)
         for verb in needs
+        if verb != "linearize" or cell.is_linearized
     }
 
 

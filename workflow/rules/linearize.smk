@@ -2,6 +2,8 @@
 
 
 rule linearize:
+    input:
+        images_file,
     output:
         data="results/linearize/{experiment}/{cell}/block={block}.nc",
         record="results/linearize/{experiment}/{cell}/block={block}.json",
@@ -11,6 +13,9 @@ rule linearize:
         "results/benchmarks/linearize/{experiment}/{cell}/block={block}.tsv"
     conda:
         "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=linearize_gpus,
     params:
         recipe=linearize_recipe,
     message:

@@ -1,12 +1,21 @@
 """Train the linearised networks that go with one block of seeds of one cell."""
 
-from labelnoise.job import Job
-from labelnoise.linearize.two_layer import linearize
-from labelnoise.simulate.settings import Settings
+import torch
+
+from labelnoise.config import SETTINGS
+from labelnoise.job import Job, choose_device
+from labelnoise.linearize import images, two_layer
+from labelnoise.store import open_dataset
 
 job = Job(snakemake)
-settings = Settings(**job.recipe["settings"])
+settings = SETTINGS[job.recipe["experiment_verb"]](**job.recipe["settings"])
 seeds = job.recipe["seeds"]
-runs = linearize(settings, seeds, progress=job.progress(settings.steps))
-title = f"Linearised two-layer linear network: {job.recipe['experiment']}"
+if job.recipe["experiment_verb"] == "train":
+    job.device = choose_device(snakemake.config.get("device", "auto"))
+    torch.set_num_threads(snakemake.threads)
+    with open_dataset(snakemake.input[0]) as source:
+        runs = images.linearize(settings, source, seeds, device=job.device, say=job.say)
+else:
+    runs = two_layer.linearize(settings, seeds, progress=job.progress(settings.steps))
+title = f"Linearised networks: {job.recipe['experiment']}"
 job.save(runs, snakemake.output.data, title, {"steps": settings.steps, "seeds": len(seeds)})

@@ -1,7 +1,6 @@
 """Simulate one block of seeds of one cell."""
 
-from labelnoise.job import Job
-from labelnoise.simulate.engines import choose_device
+from labelnoise.job import Job, choose_device
 from labelnoise.simulate.run import simulate, simulate_along
 from labelnoise.simulate.settings import Settings
 

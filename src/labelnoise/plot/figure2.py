@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .style import TEXT_WIDTH, CellData, Drawing, apply_style
 from .two_phases import TwoPhaseOptions, two_phases
 
+VERB = "simulate"
 NEEDS = ("analyze", "simulate")
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from .style import TEXT_WIDTH, CellData, Drawing, apply_style
 from .two_phases import TwoPhaseOptions, two_phases
 
+VERB = "simulate"
 NEEDS = ("analyze", "simulate")
 
 

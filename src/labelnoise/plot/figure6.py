@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+VERB = "simulate"
 NEEDS = ("analyze", "simulate")
 
 CURVES = ["w_norm_mean", "train_loss"]

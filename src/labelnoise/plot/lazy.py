@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+VERB = "simulate"
 NEEDS = ("analyze", "linearize")
 
 LOSSES = {"train_loss": "training loss (clean labels)", "test_loss": "test loss"}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
+VERB = "simulate"
 NEEDS = ("analyze", "simulate")
 
 CURVES = ["w_norm_mean", "w_norm_max"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+VERB = "simulate"
 NEEDS = ("analyze",)
 
 COLORS = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from labelnoise.analyze.scaling import PowerLaw
 
+VERB = "simulate"
 NEEDS = ("analyze",)
 
 PREDICTED = {"sigma": -2.0, "eta": -2.0, "width": -0.5}

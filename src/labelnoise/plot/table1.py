@@ -19,6 +19,7 @@ from .style import SYMBOLS, CellData, Drawing, apply_style, divergence_note, par
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+VERB = "simulate"
 NEEDS = ("analyze",)
 
 PREDICTED = (

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+VERB = "simulate"
 NEEDS = ("analyze",)
 
 CURVES = ["layer_displacement", "w_norm_mean"]

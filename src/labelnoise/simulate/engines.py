@@ -58,15 +58,6 @@ class Run:
         return schedule.is_on(start, count).astype(np.uint8)
 
 
-def choose_device(wanted: str) -> str:
-    """The torch device to use: for `auto` a GPU where there is one, else the CPU."""
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
-
-
 @runtime_checkable
 class Engine(Protocol):
     """A batch of runs that can be stepped and looked at."""

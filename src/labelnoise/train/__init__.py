@@ -1,1 +1,1 @@
-"""Networks on images: where the images come from, how they are drawn and normalised."""
+"""Networks on images: what they are, their images, label noise, SAM, the training loop."""

@@ -1,0 +1,31 @@
+"""From the trainings of a cell to its curves and its few telling numbers."""
+
+import numpy as np
+import xarray as xr
+
+FINAL = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "displacement")
+
+
+def summarize(runs: xr.Dataset) -> xr.Dataset:
+    """The curves over (seed, step) of a cell's trainings, as they are; those by neuron left out.
+
+    Args:
+        runs: as `labelnoise.train.run.train` returns them.
+    """
+    return runs.drop_dims("neuron")
+
+
+def headline(summary: xr.Dataset) -> dict[str, float]:
+    """The numbers a person would sort runs by: means over the runs that did not diverge.
+
+    `norm_ratio` is the first layer's mean norm at the end over that at the start.
+    """
+    alive = np.isnan(summary["diverged_step"])
+    last = summary.isel(step=-1)
+    numbers = {f"final_{name}": last[name] for name in (*FINAL, "w_norm_mean")}
+    numbers["norm_ratio"] = last["w_norm_mean"] / summary["w_norm_mean"].isel(step=0)
+    if "ntk_drift" in summary:
+        numbers["final_ntk_drift"] = last["ntk_drift"]
+    found = {name: float(value.where(alive).mean()) for name, value in numbers.items()}
+    finite = {name: value for name, value in found.items() if np.isfinite(value)}
+    return finite | {"runs": float(alive.size), "runs_diverged": float((~alive).sum())}

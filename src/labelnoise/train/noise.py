@@ -1,0 +1,58 @@
+"""Which images a step takes and which labels it sees: pure functions of the seed and the step.
+
+Streams: of the sample order, part 2 has a word for each image and epoch; of the label noise, part 2
+says whether a label is redrawn, part 3 what it becomes. Runs that differ only in τ see the same
+images in the same order, and where the smaller τ redraws, the larger does, to the same class.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int64
+from numpy import ndarray
+
+from labelnoise import rng
+from labelnoise.rng import Stream
+
+ORDER, REDRAWN, CLASS = 2, 2, 3
+
+
+def batches(
+    seed: int, images: int, batch: int, start: int, count: int
+) -> Int64[ndarray, "count batch"]:
+    """The images of the steps from `start` on: epoch after epoch, each in an order of its own.
+
+    A batch that an epoch leaves short is filled from the next one.
+    """
+    first, last = start * batch, (start + count) * batch
+    epochs = range(first // images, -(-last // images))
+    order = [
+        rng.words(seed, Stream.SAMPLE_ORDER, epoch * images, images, part=ORDER).argsort(
+            kind="stable"
+        )
+        for epoch in epochs
+    ]
+    skipped = first - epochs[0] * images
+    taken = np.concatenate(order)[skipped : skipped + count * batch]
+    return taken.reshape(count, batch).astype(np.int64)
+
+
+def noisy_labels(
+    labels: Int64[ndarray, "count batch"], seed: int, tau: float, classes: int, start: int
+) -> Int64[ndarray, "count batch"]:
+    """Labels of the steps from `start` on, each redrawn with probability τ (science: Algorithm 1).
+
+    Args:
+        labels: the true labels of each step's images.
+        seed: of the run.
+        tau: probability τ that a label is redrawn, uniformly from all classes.
+        classes: how many classes.
+        start: number of the first step.
+    """
+    if tau == 0:
+        return labels
+    size, offset = labels.size, start * labels.shape[1]
+    chance: Float[ndarray, "word"] = rng.uniforms(
+        seed, Stream.LABEL_NOISE, offset, size, part=REDRAWN
+    )
+    redrawn = rng.integers(seed, Stream.LABEL_NOISE, offset, size, below=classes, part=CLASS)
+    noisy = np.where(chance < tau, redrawn, labels.ravel())
+    return noisy.reshape(labels.shape).astype(np.int64)

@@ -1,0 +1,98 @@
+"""What a snapshot of a training measures."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from labelnoise.linearize.ntk import empirical_ntk, ntk_drift
+
+from .networks import first_layer_name, function_of
+from .task import BATCH, Task
+
+PER_SNAPSHOT = {
+    "train_loss": ("loss on the training images, true labels", "L_train"),
+    "test_loss": ("loss on the test images", "L_test"),
+    "train_accuracy": ("share of the training images classified as their true label", "acc_train"),
+    "test_accuracy": ("share of the test images classified as their label", "acc_test"),
+    "displacement": ("distance of all parameters from their start, over their norm there", "δ"),
+    "w_norm_mean": ("mean over the first layer's neurons of ‖w_i‖", "⟨‖w_i‖⟩"),
+    "w_norm_std": ("standard deviation over the first layer's neurons of ‖w_i‖", "std ‖w_i‖"),
+}
+"""Measures of a whole network: name in words, symbol."""
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def outputs(forward: Forward, x: Float[Tensor, "image ..."]) -> Float[Tensor, "image class"]:
+    """A network's outputs, a bounded number of images at a time."""
+    return torch.cat([forward(part) for part in x.split(BATCH)])
+
+
+def performance(
+    task: Task,
+    train: Float[Tensor, "image class"],
+    test: Float[Tensor, "test_image class"],
+) -> dict[str, float]:
+    """Losses and accuracies of outputs on the training and the test images."""
+    found = {}
+    for name, out, labels in (("train", train, task.y_train), ("test", test, task.y_test)):
+        found[f"{name}_loss"] = float(task.loss(out, labels))
+        found[f"{name}_accuracy"] = float((out.argmax(1) == labels).double().mean())
+    return found
+
+
+def spread(w_norm: Float[Tensor, "neuron"]) -> dict[str, float]:
+    """Mean and standard deviation of the norms over the neurons."""
+    return {
+        "w_norm_mean": float(w_norm.double().mean()),
+        "w_norm_std": float(w_norm.double().std(correction=0)),
+    }
+
+
+class Observer:
+    """Measures a network against its start."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._start = {k: v.detach().clone() for k, v in task.network.named_parameters()}
+        self._start_norm = task.start_norm
+        self._drift = _Drift(task, self._start) if task.settings.ntk_drift else None
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, Tensor]:
+        """`PER_SNAPSHOT` as float64 scalars, `w_norm` over neurons; `ntk_drift` if asked."""
+        task, network = self._task, self._task.network
+        network.eval()
+        found = performance(task, outputs(network, task.x_train), outputs(network, task.x_test))
+        parameters = dict(network.named_parameters())
+        w_norm = task.w_norm(parameters[first_layer_name(network)])
+        found |= spread(w_norm)
+        moved = sum(
+            float((p - self._start[name]).double().square().sum()) for name, p in parameters.items()
+        )
+        found["displacement"] = moved**0.5 / self._start_norm
+        if self._drift is not None:
+            found["ntk_drift"] = self._drift.measure(parameters)
+        scalars = {name: torch.tensor(v, dtype=torch.float64) for name, v in found.items()}
+        return scalars | {"w_norm": w_norm.float().cpu()}
+
+
+class _Drift:
+    """How far the NTK of the training images is from where it started."""
+
+    def __init__(self, task: Task, start: Mapping[str, Tensor]) -> None:
+        self._task = task
+        self._kernel = self._ntk(start)
+
+    def _ntk(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        return empirical_ntk(
+            function_of(self._task.network),
+            {name: p.detach() for name, p in parameters.items()},
+            self._task.x_train,
+            memory=self._task.settings.ntk_memory * 2**20,
+        )
+
+    def measure(self, parameters: Mapping[str, Tensor]) -> float:
+        return float(ntk_drift(self._kernel, self._ntk(parameters)))

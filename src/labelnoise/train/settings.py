@@ -1,0 +1,159 @@
+"""The settings of a training: the one source of their defaults, ranges and meaning."""
+
+import os
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from labelnoise.fields import Count, Flag, Real, Recorded
+from labelnoise.provenance import module_file
+
+NETWORKS = ("mlp", "wide_resnet")
+"""Networks that come with this package; any other is named `package.module:Class`."""
+
+ALLOWED = "LABELNOISE_ALLOW_MODULES"
+"""Environment variable: packages, comma-separated, that a configuration may import from."""
+
+WIDTHS = {"mlp": 512, "wide_resnet": 1}
+"""The width that is meant where none is given."""
+
+
+class TrainSettings(Recorded):
+    """One cell of a training experiment: everything but the seed that decides its numbers."""
+
+    source: Literal["digits", "cifar10"] = Field(
+        default="digits",
+        description="images: scikit-learn's handwritten digits (8×8, grey, nothing to download) or "
+        "CIFAR-10 (32×32, colour; see the section `images`)",
+    )
+    train_images: Count | None = Field(
+        default=64, description="training images, drawn by the seed; all if nothing"
+    )
+    test_images: Count | None = Field(
+        default=64, description="test images, drawn by the seed; all if nothing"
+    )
+    balanced: Flag = Field(
+        default=False, description="draw as many of each class as of any other (or one more)"
+    )
+    normalisation: Literal["array", "channel", "none"] = Field(
+        default="array",
+        description="subtract the mean of the training images and divide by their standard "
+        "deviation, over all pixels or by channel; or leave them in [0, 1]",
+    )
+    network: str = Field(
+        default="mlp",
+        description="`mlp` (the authors': one hidden layer, erf), `wide_resnet` (without batch "
+        "statistics), or a `torch.nn.Module` of yours, `package.module:Class`",
+    )
+    width: Count | None = Field(
+        default=None,
+        description="hidden neurons of an mlp (512 if left out), or the width factor of a "
+        "wide_resnet (1)",
+    )
+    depth: Count = Field(default=10, description="layers of a wide_resnet: 6·blocks + 4")
+    parametrization: Literal["standard", "ntk"] = Field(
+        default="standard",
+        description="weights drawn with variance 1/fan_in (2/fan_in before a ReLU), or with "
+        "variance 1 and multiplied by that scale in the network",
+    )
+    network_options: dict[str, Any] = Field(
+        default={}, description="further arguments of a network of yours"
+    )
+    loss: Literal["mse", "cross_entropy"] = Field(
+        default="mse",
+        description="½ mean (f − y)² over images and classes, y one-hot; or cross-entropy",
+    )
+    algorithm: Literal["sgd", "sam"] = Field(
+        default="sgd", description="gradient descent, or SAM: at the point ρ g/‖g‖ away (§5)"
+    )
+    rho: Real = Field(default=0.05, ge=0, description="SAM's radius ρ (algorithm sam)")
+    batch_size: Count | None = Field(
+        default=None, description="images of a step, each epoch in a new order; all if left out"
+    )
+    eta: Real = Field(default=1e-3, gt=0, description="learning rate η")
+    momentum: Real = Field(default=0.0, ge=0, lt=1, description="heavy-ball momentum")
+    weight_decay: Real = Field(default=0.0, ge=0, description="weight decay, in the gradient")
+    tau: Real = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability τ that an image's label is redrawn in a step, uniformly from all "
+        "classes, the true one included",
+    )
+    steps: Count = Field(default=10_000, description="steps of the algorithm")
+    precision: Literal["float32", "tf32", "bf16", "float64"] = Field(
+        default="float32",
+        description="arithmetic: float32; TF32 in matrix products; bfloat16 where autocast finds "
+        "it safe; or float64",
+    )
+    rotate: Flag = Field(
+        default=True,
+        description="run an mlp on the span of its training images (exact, and faster) and not on "
+        "all pixels; with weight decay it always runs on all",
+    )
+    ntk_drift: Flag = Field(
+        default=False, description="record how far the NTK of the training images has moved"
+    )
+    linearisation: Literal["discrete", "continuous"] = Field(
+        default="discrete",
+        description="the linearised network under gradient descent step by step, or in continuous "
+        "time",
+    )
+    ntk_memory: Count = Field(
+        default=1024, description="MiB that the Jacobians of an NTK may take at a time"
+    )
+
+    @field_validator("network")
+    @classmethod
+    def _known(cls, network: str) -> str:
+        if network in NETWORKS:
+            return network
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", network):
+            raise ValueError(
+                f"{network!r} is no network; give {', '.join(NETWORKS)} or package.module:Class"
+            )
+        module = network.partition(":")[0]
+        package = module.partition(".")[0]
+        if package not in os.environ.get(ALLOWED, "").split(","):
+            raise ValueError(
+                f"{network} would import the package {package}; if you trust it, set the "
+                f"environment variable {ALLOWED}={package}"
+            )
+        if module_file(module) is None:
+            raise ValueError(f"{network}: there is no module {module} on PYTHONPATH")
+        return network
+
+    @property
+    def hidden(self) -> int:
+        """The width: as given, or the network's usual one."""
+        return self.width or WIDTHS[self.network]
+
+    @property
+    def own_network(self) -> bool:
+        """Whether the network is a module of the user's."""
+        return self.network not in NETWORKS
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.snapshots > self.steps + 1:
+            raise ValueError(
+                f"snapshots = {self.snapshots} does not fit: at most steps + 1 = {self.steps + 1}"
+            )
+        if self.network == "wide_resnet" and (self.depth - 4) % 6:
+            raise ValueError(
+                f"depth = {self.depth} is none of a wide_resnet; give 6·blocks + 4: 10, 16, 22 …"
+            )
+        if self.network_options and not self.own_network:
+            raise ValueError(f"network_options has no place in {self.network}; leave it out")
+        if self.own_network and (self.width is not None or self.parametrization != "standard"):
+            raise ValueError(
+                f"width and parametrization have no place in {self.network}; "
+                "give what it takes in network_options"
+            )
+        if self.batch_size is not None and self.batch_size > (self.train_images or self.batch_size):
+            raise ValueError(
+                f"batch_size = {self.batch_size} does not fit: at most train_images = "
+                f"{self.train_images}"
+            )
+        return self

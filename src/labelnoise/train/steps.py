@@ -1,0 +1,114 @@
+"""The step rules: (stochastic) gradient descent with redrawn labels, momentum, SAM."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .noise import batches, noisy_labels
+from .task import Task
+
+CHUNK = 2**20
+"""Labels that are drawn at a time: bounds memory."""
+
+
+class Trainer:
+    """What steps one training.
+
+    Attributes:
+        network: as far as it is trained.
+        step: the steps taken.
+        velocity: of the momentum, by parameter; empty without momentum.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.network = task.network
+        self.step = 0
+        self._parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.velocity: list[Tensor] = []
+        if task.settings.momentum:
+            self.velocity = [torch.zeros_like(p) for p in self._parameters]
+        self._labels = task.y_train.cpu().numpy()
+
+    def advance(self, stop: int) -> None:
+        """Take the steps up to `stop`. Nothing in them waits for the device."""
+        settings, device = self._task.settings, self._task.x_train.device
+        images = len(self._labels)
+        batch = settings.batch_size or images
+        self.network.train()
+        while self.step < stop:
+            count = min(stop - self.step, max(1, CHUNK // batch))
+            if settings.batch_size is None:
+                chosen = None
+                true = self._labels[None].repeat(count, 0)
+            else:
+                order = batches(self._task.seed, images, batch, self.step, count)
+                chosen = torch.from_numpy(order).to(device)
+                true = self._labels[order]
+            seen = noisy_labels(
+                true, self._task.seed, settings.tau, len(self._task.classes), self.step
+            )
+            labels = torch.from_numpy(seen).to(device)
+            for number in range(count):
+                x = self._task.x_train if chosen is None else self._task.x_train[chosen[number]]
+                self._take(x, labels[number])
+            self.step += count
+
+    def _gradient(self, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
+        loss = self._task.loss(self.network(x), labels)
+        return torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+
+    def _take(self, x: Tensor, labels: Tensor) -> None:
+        """One step: W ← W − η v, v ← μ v + g + λ W, with SAM's g where it is asked for."""
+        settings = self._task.settings
+        gradient = self._gradient(x, labels)
+        if settings.algorithm == "sam" and settings.rho:
+            gradient = self._sam_gradient(gradient, x, labels)
+        with torch.no_grad():
+            if settings.weight_decay:
+                gradient = torch._foreach_add(
+                    gradient, self._parameters, alpha=settings.weight_decay
+                )
+            if settings.momentum:
+                torch._foreach_mul_(self.velocity, settings.momentum)
+                torch._foreach_add_(self.velocity, gradient)
+                gradient = self.velocity
+            torch._foreach_add_(self._parameters, gradient, alpha=-settings.eta)
+
+    def _sam_gradient(
+        self, gradient: Sequence[Tensor], x: Tensor, labels: Tensor
+    ) -> Sequence[Tensor]:
+        """The gradient at θ + ρ g/‖g‖ (Foret et al. 2021).
+
+        Same images and labels as the first pass; batch statistics are not counted twice; the
+        weights come back as they were, to the bit; a zero gradient moves nothing.
+        """
+        with torch.no_grad():
+            norm = torch.stack(torch._foreach_norm(gradient)).norm()
+            scale = self._task.settings.rho / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+            kept = [parameter.clone() for parameter in self._parameters]
+            torch._foreach_add_(self._parameters, torch._foreach_mul(gradient, scale))
+        with _statistics_kept(self.network):
+            moved = self._gradient(x, labels)
+        with torch.no_grad():
+            torch._foreach_copy_(self._parameters, kept)
+        return moved
+
+
+@contextlib.contextmanager
+def _statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batch norm normalises by its batch, as in training, but keeps no record of it."""
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    for module in norms:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in norms:
+            module.track_running_stats = True
