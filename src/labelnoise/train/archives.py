@@ -20,7 +20,7 @@ import xarray as xr
 from jaxtyping import UInt8
 from PIL import Image
 
-from .images import layout
+from .images import Split, layout
 
 
 class ArchiveError(ValueError):
@@ -59,8 +59,6 @@ CIFAR10 = Spec(
 
 _BATCH = re.compile(r"(?:.*/)?(data_batch_\d+|test_batch|batches\.meta)")
 _PICTURE = re.compile(r"(?:.*/)?(train|test)/([^/]+)/(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
-
-_Split = tuple[UInt8[np.ndarray, "image channel row column"], UInt8[np.ndarray, "image"]]
 
 
 def read_cifar10(path: Path, spec: Spec = CIFAR10) -> xr.Dataset:
@@ -116,13 +114,13 @@ def read_cifar10(path: Path, spec: Spec = CIFAR10) -> xr.Dataset:
     )
 
 
-def _dataset(path: Path, train: _Split, test: _Split, spec: Spec, content: str) -> xr.Dataset:
+def _dataset(train: Split, test: Split, spec: Spec, content: str) -> xr.Dataset:
     return layout(
         train,
         test,
         classes=spec.classes,
         white=255,
-        description=f"CIFAR-10, {content}, {path.name}",
+        description=f"CIFAR-10, {content}",
     )
 
 
@@ -146,14 +144,14 @@ def _folders(
     if problems:
         raise ArchiveError(f"{path}: {_listed(problems)}")
 
-    def decode(split: str) -> _Split:
+    def decode(split: str) -> Split:
         keys = sorted(key for key in pictures if key[0] == split)
         images = np.empty((len(keys), 3, spec.side, spec.side), np.uint8)
         for image, key in zip(images, keys, strict=True):
             image[:] = _picture(path, *pictures[key], spec.side)
-        return images, np.array([spec.classes.index(key[1]) for key in keys], np.uint8)
+        return Split(images, np.array([spec.classes.index(key[1]) for key in keys], np.uint8))
 
-    return _dataset(path, decode("train"), decode("test"), spec, "image folders")
+    return _dataset(decode("train"), decode("test"), spec, "image folders")
 
 
 def _picture(
@@ -193,7 +191,8 @@ def _official(path: Path, files: Mapping[str, bytes], spec: Spec) -> xr.Dataset:
     ):
         size = each * total // len(batches)
         parts = [_batch(path, name, files, labelled[name], size, spec) for name in batches]
-        images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        images = np.concatenate([part.images for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
         counts = np.bincount(labels, minlength=total)
         problems = [
             f"{found:,} {split} images of class {name}, expected {each:,}"
@@ -202,13 +201,13 @@ def _official(path: Path, files: Mapping[str, bytes], spec: Spec) -> xr.Dataset:
         ]
         if problems:
             raise ArchiveError(f"{path}: {_listed(problems)}")
-        splits[split] = images, labels
-    return _dataset(path, splits["training"], splits["test"], spec, "official archive")
+        splits[split] = Split(images, labels)
+    return _dataset(splits["training"], splits["test"], spec, "official archive")
 
 
 def _batch(
     path: Path, name: str, files: Mapping[str, bytes], label: str, size: int, spec: Spec
-) -> _Split:
+) -> Split:
     batch = _unpickle(path, name, files)
     if batch.get(b"batch_label") != label.encode():
         found = batch.get(b"batch_label")
@@ -228,7 +227,7 @@ def _batch(
             f"{path}: labels of {name} are not {size:,} integers from 0 to {total - 1}"
         )
     images = data.values().reshape(size, 3, spec.side, spec.side)
-    return images, np.array(labels, np.uint8)
+    return Split(images, np.array(labels, np.uint8))
 
 
 class _Array:
@@ -255,7 +254,7 @@ class _Bytes:
         pass
 
 
-def _reconstruct(kind: type[_Array], *_: object) -> _Array:
+def _reconstruct(kind: object, *_: object) -> _Array:
     if kind is not _Array:
         raise pickle.UnpicklingError(f"holds an array of {kind!r}")
     return _Array()

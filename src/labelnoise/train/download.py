@@ -19,7 +19,8 @@ ATTEMPTS = 5
 TIMEOUT = 30.0
 """Seconds without an answer or a byte that end an attempt."""
 
-_BLOCK = 2**18
+_BLOCK = 2**13
+"""Bytes read at a time: small, as a connection that drops takes the block under way with it."""
 
 
 class DownloadError(RuntimeError):
@@ -66,9 +67,9 @@ def download(
             failures = failures + 1 if _size(part) <= furthest else 1
             furthest = max(furthest, _size(part))
             if failures == ATTEMPTS:
+                kept = f"; {_size(part):,} bytes are kept in {part}" if _size(part) else ""
                 raise DownloadError(
-                    f"{url}: not downloaded after {ATTEMPTS} attempts in a row: {reason}; "
-                    f"{_size(part):,} bytes are kept, and another run goes on from there"
+                    f"{url}: given up after {ATTEMPTS} attempts in a row: {reason}{kept}"
                 ) from reason
             wait = pause * 2 ** (failures - 1)
             say(f"{reason}; {_size(part):,} bytes so far, trying again in {wait:g} s")
@@ -107,7 +108,7 @@ def _fetch(url: str, part: Path) -> None:
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             status = answer.status_code
-            if status == 416:  # nothing after what is there: it is whole, or not of this file
+            if status == 416 and have:  # nothing after that: it is whole, or not of this file
                 return
             if status >= 500 or status in (408, 425, 429):
                 raise _Passing(f"the server answers {status} {answer.reason}")

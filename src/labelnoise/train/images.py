@@ -24,6 +24,19 @@ _Images = UInt8[np.ndarray, "image channel row column"]
 
 
 @dataclass(frozen=True)
+class Split:
+    """The training images of a source, or its test images.
+
+    Attributes:
+        images: their pixels.
+        labels: their classes, as numbers.
+    """
+
+    images: UInt8[np.ndarray, "image channel row column"]
+    labels: UInt8[np.ndarray, "image"]
+
+
+@dataclass(frozen=True)
 class Subset:
     """Images drawn for one run, normalised.
 
@@ -47,8 +60,8 @@ class Subset:
 
 
 def layout(
-    train: tuple[_Images, UInt8[np.ndarray, "image"]],
-    test: tuple[_Images, UInt8[np.ndarray, "image"]],
+    train: Split,
+    test: Split,
     *,
     classes: tuple[str, ...],
     white: int,
@@ -57,8 +70,8 @@ def layout(
     """The Dataset of a source of images.
 
     Args:
-        train: training images and their labels.
-        test: test images and their labels.
+        train: training images.
+        test: test images.
         classes: names of the classes, in the order of the labels.
         white: value of the brightest pixel; 0 is black.
         description: what the images are.
@@ -68,22 +81,26 @@ def layout(
         `test_images` and `test_labels` likewise, all bytes; coordinate `class`.
     """
     variables: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, object]]] = {}
-    for split, name, (images, labels) in (
-        ("train", "training", train),
-        ("test", "test", test),
-    ):
-        about = f"{name} images ({description})"
-        variables[f"{split}_images"] = (
-            (f"{split}_image", "channel", "row", "column"),
-            images,
-            {"long_name": about, "units": "1", "valid_max": np.uint8(white)},
+    for name, long_name, split in (("train", "training", train), ("test", "test", test)):
+        variables[f"{name}_images"] = (
+            (f"{name}_image", "channel", "row", "column"),
+            split.images,
+            {
+                "long_name": f"{long_name} images ({description})",
+                "units": "1",
+                "valid_max": np.uint8(white),
+            },
         )
-        variables[f"{split}_labels"] = (
-            (f"{split}_image",),
-            labels,
-            {"long_name": f"classes of the {name} images, as numbers", "units": "1"},
+        variables[f"{name}_labels"] = (
+            (f"{name}_image",),
+            split.labels,
+            {"long_name": f"classes of the {long_name} images, as numbers", "units": "1"},
         )
-    names = ("class", list(classes), {"long_name": "classes, in the order of the labels"})
+    names = (
+        "class",
+        list(classes),
+        {"long_name": "classes, in the order of the labels", "units": "1"},
+    )
     return xr.Dataset(variables, {"class": names})
 
 
@@ -105,8 +122,8 @@ def digits() -> xr.Dataset:
     counts[np.argsort(counts - share, kind="stable")[: DIGITS_TEST - counts.sum()]] += 1
     tested = _first_of_each(labels, counts, _shuffled(0, SPLIT, len(labels)))
     return layout(
-        (images[~tested], labels[~tested]),
-        (images[tested], labels[tested]),
+        Split(images[~tested], labels[~tested]),
+        Split(images[tested], labels[tested]),
         classes=tuple(map(str, source.target_names)),
         white=16,
         description="scikit-learn's handwritten digits",
@@ -205,7 +222,10 @@ def subset(
         pixels[split] = _read(images[key], index)
     if normalisation == "none":
         channels = pixels["train"].shape[1]
-        shift, scale = np.zeros(channels), np.full(channels, images["train_images"].valid_max)
+        shift, scale = (
+            np.zeros(channels),
+            np.full(channels, float(images["train_images"].valid_max)),
+        )
     else:
         shift, scale = _moments(pixels["train"], by_channel=normalisation == "channel")
         if not scale.all():
