@@ -157,10 +157,10 @@ ANALYZE = {
 
 def linearize_recipe(wildcards):
     cell = cell_of(wildcards)
-    module, libraries = LINEARIZE[cell.verb]
+    entry, libraries = LINEARIZE[cell.verb]
     return recipe(
         SCRIPTS / "linearize.py",
-        [module, "labelnoise.store"],
+        [entry, "labelnoise.store"],
         libraries,
         seeds=cell.blocks[int(wildcards.block)],
         **own_network(cell),

@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-FINAL = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "displacement")
+FINAL = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "distance")
+NORMS = ("w_norm_mean", "norm_change_mean", "norm_change_std")
 
 
 def summarize(runs: xr.Dataset) -> xr.Dataset:
@@ -16,16 +17,11 @@ def summarize(runs: xr.Dataset) -> xr.Dataset:
 
 
 def headline(summary: xr.Dataset) -> dict[str, float]:
-    """The numbers a person would sort runs by: means over the runs that did not diverge.
-
-    `norm_ratio` is the first layer's mean norm at the end over that at the start.
-    """
+    """The numbers a person would sort runs by: means over the runs that did not diverge."""
     alive = np.isnan(summary["diverged_step"])
     last = summary.isel(step=-1)
-    numbers = {f"final_{name}": last[name] for name in (*FINAL, "w_norm_mean")}
-    numbers["norm_ratio"] = last["w_norm_mean"] / summary["w_norm_mean"].isel(step=0)
-    if "ntk_drift" in summary:
-        numbers["final_ntk_drift"] = last["ntk_drift"]
+    names = [*FINAL, *NORMS, *(["ntk_drift"] if "ntk_drift" in summary else [])]
+    numbers = {f"final_{name}": last[name] for name in names}
     found = {name: float(value.where(alive).mean()) for name, value in numbers.items()}
     finite = {name: value for name, value in found.items() if np.isfinite(value)}
     return finite | {"runs": float(alive.size), "runs_diverged": float((~alive).sum())}

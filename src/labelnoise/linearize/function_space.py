@@ -107,7 +107,9 @@ class FunctionSpace:
         values = self.eigenvalues
         t = torch.as_tensor(steps, dtype=values.dtype, device=values.device)
         if (t < 0).any() or (time == "discrete" and (t != t.round()).any()):
-            raise ValueError(f"steps must be from 0 on, and whole in discrete time; got {t.tolist()}")
+            raise ValueError(
+                f"steps must be from 0 on, and whole in discrete time; got {t.tolist()}"
+            )
         if targets.numel() != len(values):
             raise ValueError(f"K is of {len(values)} outputs, the targets are {targets.numel()}")
         rate = eta * values / len(values)
@@ -121,6 +123,30 @@ class FunctionSpace:
             - (phi * modes) @ (test_kernel.reshape(-1, len(values)).double() @ self.eigenvectors).T
         )
         return train.view(-1, *train_start.shape), test.view(-1, *test_start.shape)
+
+    def coefficients(
+        self,
+        steps: Sequence[float] | Tensor,
+        *,
+        eta: float,
+        errors: Float[Tensor, "train class"],
+        time: Literal["discrete", "continuous"] = "discrete",
+    ) -> Float[Tensor, "step train class"]:
+        """c_t = φ_t(K_XX)(f_0 − y): the parameters move by −J(X)ᵀ c_t, outputs by −K_{·,X} c_t.
+
+        Args:
+            steps: as for `predict`.
+            eta: learning rate η.
+            errors: f_0 − y on the training images.
+            time: steps, or the flow.
+        """
+        values = self.eigenvalues
+        t = torch.as_tensor(steps, dtype=values.dtype, device=values.device)[:, None]
+        rate = eta * values / len(values)
+        # (1 − (1 − u)^t)/u → t where u → 0
+        phi = eta / len(values) * torch.where(rate == 0, t, _gone(rate, t, time) / rate)
+        modes = self.eigenvectors.T @ errors.double().flatten()
+        return ((phi * modes) @ self.eigenvectors.T).view(-1, *errors.shape)
 
 
 def _gone(

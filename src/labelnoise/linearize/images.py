@@ -11,7 +11,7 @@ from torch.func import vjp
 
 from labelnoise.fields import snapshot_steps
 from labelnoise.train.networks import first_layer_name, function_of
-from labelnoise.train.observe import PER_SNAPSHOT, outputs, performance, spread
+from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
 
@@ -91,13 +91,14 @@ def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], Function
     coefficients = space.coefficients(steps, errors=f_train - targets, **how)
     moved = torch.einsum("sic,icjd,sjd->s", coefficients, kernel.double(), coefficients)
     curves = {name: np.full(len(steps), np.nan) for name in MEASURED}
-    norms = _first_layer_norms(task, start, coefficients)
-    for number, (out, out_test, norm) in enumerate(zip(train, test, norms, strict=True)):
+    w_norms = _first_layer_norms(task, start, coefficients)
+    start_norm = task.w_norm(start[first_layer_name(task.network)])
+    for number, (out, out_test, norm) in enumerate(zip(train, test, w_norms, strict=True)):
         found = performance(task, out, out_test)
         if not np.isfinite(found["train_loss"]):
             break
-        found |= spread(norm)
-        found["displacement"] = float(moved[number].clamp(min=0).sqrt()) / task.start_norm
+        found |= norms(norm, start_norm)
+        found["distance"] = float(moved[number].clamp(min=0).sqrt()) / task.start_norm
         for name in MEASURED:
             curves[name][number] = found[name]
     return curves, space

@@ -38,6 +38,7 @@ SYMBOLS = {
     "dim": "d",
     "eta": "η",
     "sigma": "σ",
+    "tau": "τ",
     "rho": "ρ",
     "delta": "δ",
     "theta_star_norm": "‖θ*‖",
@@ -83,6 +84,7 @@ class CellData:
         together: the setting that varies within the cell, and its values; empty for one point.
         settings: all its settings.
         simulate: trajectories, one dataset a block of seeds, opened lazily.
+        train: trainings, likewise.
         linearize: linearised runs, one dataset a block of seeds.
         analyze: curves and phases over all seeds, one dataset.
 
@@ -94,6 +96,7 @@ class CellData:
     together: Mapping[str, Sequence[float]]
     settings: Mapping[str, Any]
     simulate: Sequence[xr.Dataset] = ()
+    train: Sequence[xr.Dataset] = ()
     linearize: Sequence[xr.Dataset] = ()
     analyze: Sequence[xr.Dataset] = ()
 
@@ -158,7 +161,7 @@ def parameter(name: str, value: object) -> str:
 
 
 def strength(settings: Mapping[str, Any], name: str) -> float:
-    """How strong a disturbance is: `sigma`, or `rho`, which is 0 of all algorithms but SAM."""
+    """How strong a disturbance is: `sigma`, `tau`, or `rho`, which is 0 of all but SAM."""
     if name == "rho" and settings["algorithm"] != "sam":
         return 0.0
     return float(settings[name])
@@ -170,7 +173,8 @@ def disturbance(settings: Mapping[str, Any]) -> str | None:
         return "chain"
     if strength(settings, "rho") > 0:
         return "sam"
-    return "noise" if strength(settings, "sigma") > 0 else None
+    noise = "tau" if "tau" in settings else "sigma"
+    return "noise" if strength(settings, noise) > 0 else None
 
 
 def looks(cells: Sequence[CellData]) -> list[Look]:

@@ -16,9 +16,10 @@ PER_SNAPSHOT = {
     "test_loss": ("loss on the test images", "L_test"),
     "train_accuracy": ("share of the training images classified as their true label", "acc_train"),
     "test_accuracy": ("share of the test images classified as their label", "acc_test"),
-    "displacement": ("distance of all parameters from their start, over their norm there", "δ"),
+    "distance": ("distance of all parameters from their start, over their norm there", "δ"),
     "w_norm_mean": ("mean over the first layer's neurons of ‖w_i‖", "⟨‖w_i‖⟩"),
-    "w_norm_std": ("standard deviation over the first layer's neurons of ‖w_i‖", "std ‖w_i‖"),
+    "norm_change_mean": ("mean over the first layer's neurons of ‖w_i‖/‖w_i(0)‖ − 1", "⟨Δ_i⟩"),
+    "norm_change_std": ("standard deviation over them of ‖w_i‖/‖w_i(0)‖ − 1", "std Δ_i"),
 }
 """Measures of a whole network: name in words, symbol."""
 
@@ -43,11 +44,13 @@ def performance(
     return found
 
 
-def spread(w_norm: Float[Tensor, "neuron"]) -> dict[str, float]:
-    """Mean and standard deviation of the norms over the neurons."""
+def norms(w_norm: Float[Tensor, "neuron"], start: Float[Tensor, "neuron"]) -> dict[str, float]:
+    """Mean norm of the neurons; mean and standard deviation of its relative change."""
+    change = w_norm.double() / start.double() - 1
     return {
         "w_norm_mean": float(w_norm.double().mean()),
-        "w_norm_std": float(w_norm.double().std(correction=0)),
+        "norm_change_mean": float(change.mean()),
+        "norm_change_std": float(change.std(correction=0)),
     }
 
 
@@ -58,6 +61,7 @@ class Observer:
         self._task = task
         self._start = {k: v.detach().clone() for k, v in task.network.named_parameters()}
         self._start_norm = task.start_norm
+        self._start_w_norm = task.w_norm(self._start[first_layer_name(task.network)])
         self._drift = _Drift(task, self._start) if task.settings.ntk_drift else None
 
     @torch.no_grad()
@@ -68,11 +72,11 @@ class Observer:
         found = performance(task, outputs(network, task.x_train), outputs(network, task.x_test))
         parameters = dict(network.named_parameters())
         w_norm = task.w_norm(parameters[first_layer_name(network)])
-        found |= spread(w_norm)
+        found |= norms(w_norm, self._start_w_norm)
         moved = sum(
             float((p - self._start[name]).double().square().sum()) for name, p in parameters.items()
         )
-        found["displacement"] = moved**0.5 / self._start_norm
+        found["distance"] = moved**0.5 / self._start_norm
         if self._drift is not None:
             found["ntk_drift"] = self._drift.measure(parameters)
         scalars = {name: torch.tensor(v, dtype=torch.float64) for name, v in found.items()}

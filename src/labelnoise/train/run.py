@@ -49,10 +49,11 @@ def train(
         checkpoints: a file for each seed to go on from, written every half a minute.
 
     Returns:
-        Over (seed, step): `train_loss`, `test_loss`, their accuracies, `displacement` (of all
-        parameters, relative), `w_norm_mean` and `w_norm_std`; `ntk_drift` where asked for; `w_norm`
-        over (seed, step, neuron), the norms of the first layer's rows; `diverged_step` over (seed).
-        And the final weights, as `seed=0/first.weight`.
+        Over (seed, step): `train_loss`, `test_loss`, their accuracies, `distance` (of all
+        parameters from their start, relative), `w_norm_mean`, mean and standard deviation of the
+        norms' relative change; `ntk_drift` where asked for; `w_norm` over (seed, step, neuron), the
+        norms of the first layer's rows; `diverged_step` over (seed); as an attribute, how many
+        `classes`. And the final weights, as `seed=0/first.weight`.
 
     Raises:
         ValueError: no seeds, or seeds that repeat; settings that the images or the network refuse.
@@ -75,7 +76,8 @@ def train(
         runs.append(recorded)
         diverged.append(gone)
         weights |= {f"seed={seed}/{name}": value for name, value in run.weights().items()}
-    return _label(runs, diverged, seeds, steps), weights
+    labelled = _label(runs, diverged, seeds, steps)
+    return labelled.assign_attrs(classes=images.sizes["class"]), weights
 
 
 class _Run:

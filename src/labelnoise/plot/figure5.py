@@ -1,0 +1,41 @@
+"""Figure 5: networks on few images under SAM and gradient descent, beside their linearisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from .few_images import better_claim, draw_rows, lazy_claim, rows
+from .style import CellData, Drawing
+
+VERB = "train"
+NEEDS = ("analyze", "linearize")
+
+
+class Options(BaseModel):
+    """Figure 5 has no options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def draw(cells: Sequence[CellData], options: Options) -> Drawing:
+    """Draw losses and first-layer norms, a row for each network (paper, Figure 5).
+
+    Args:
+        cells: the cells of the experiments, over ρ, 0 among them (gradient descent); each
+            experiment is a network.
+        options: none.
+
+    Raises:
+        ValueError: as `few_images.rows`.
+    """
+    found = rows(cells, "rho")
+    parts = [
+        "Networks on few images under SAM and gradient descent: training loss, test "
+        "loss, and the relative change of the first layer's norms, its mean and its standard "
+        "deviation over the neurons. Lines are means over seeds, which draw the images too; bands "
+        "span all seeds."
+    ]
+    parts += [f"**{row.title}.** {better_claim(row)} {lazy_claim(row)}" for row in found]
+    return draw_rows(found, "\n\n".join(parts))
