@@ -57,7 +57,7 @@ def write_json(content: object, path: Path) -> None:
 
 
 def _chunk(dim: str, size: int) -> int:
-    """Chunks of one seed, a third of the steps and a few hundred neurons.
+    """Chunks of one seed, a third of the steps and a few hundred neurons; of a few images.
 
     One neuron's trajectory and one snapshot then both cost a few chunks.
     """

@@ -136,9 +136,10 @@ def test_a_dropped_connection_is_taken_up_where_it_dropped(server, path):
     assert "294,912 bytes so far" in said[0]
 
 
-def test_what_an_earlier_run_left_is_not_fetched_again(server, path):
+def test_what_an_earlier_run_left_is_not_fetched_again(server, path, capfd):
     part(path, CONTENT[:600_001])
     get(server, path)
+    assert "700k/700k" in capfd.readouterr().err
     assert server.ranges == ["bytes=600001-"]
 
 
@@ -156,7 +157,7 @@ def test_a_server_without_ranges_sends_it_from_the_start(server, path):
 
 def test_a_server_that_sends_another_range_is_not_believed(server, path):
     server.answers = [{"cut": 294_912}, {"shift": -7}, {}]
-    get(server, path)
+    assert "another range" in get(server, path)[1]
     assert server.ranges == [None, "bytes=294912-", None]
 
 

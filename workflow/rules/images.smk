@@ -4,7 +4,7 @@
 rule download:
     output:
         archive=CIFAR10_ARCHIVE,
-        record=CIFAR10_ARCHIVE + ".json",
+        record=f"{CIFAR10_ARCHIVE}.json",
     log:
         "results/logs/downloads/cifar-10-python.log",
     benchmark:
