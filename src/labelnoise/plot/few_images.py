@@ -80,6 +80,12 @@ class Row:
     mean_label: Line | None
 
 
+def name_of(settings: Mapping[str, Any]) -> str:
+    """`MLP, CIFAR-10`: which network on which images."""
+    network = NETWORKS.get(settings["network"], settings["network"])
+    return f"{network}, {SOURCES[settings['source']]}"
+
+
 def alive(data: xr.Dataset) -> xr.Dataset:
     """The runs that did not diverge."""
     return data.isel(seed=np.isnan(data["diverged_step"].values))
@@ -124,11 +130,9 @@ def _row(group: Sequence[CellData], by: str) -> Row:
         data = alive(group[-1].linearized())
         mean_label = Line("linearised, mean noisy label", data, runs[-1].color, ":")
     lines = [*runs, *(line for line in (linear, mean_label) if line)]
-    network = NETWORKS.get(settings["network"], settings["network"])
-    title = f"{network}, {SOURCES[settings['source']]}"
     tag = f"{settings['network']} {settings['source']}"
     disturbed = group[-1].settings
-    return Row(title, tag, disturbed, lines, runs[0], runs[-1], linear, mean_label)
+    return Row(name_of(settings), tag, disturbed, lines, runs[0], runs[-1], linear, mean_label)
 
 
 def _name(cell: CellData, look: Look, by: str) -> str:
