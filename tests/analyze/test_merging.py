@@ -252,22 +252,26 @@ def naive_merge(network: ResNet, name: str, sizes: dict[str, list[int]]) -> ResN
     return restore(widened(network.spec, name, -1), state).eval()
 
 
-def test_merging_is_what_a_plain_loop_does():
-    """Shares: the group that has kept most is next. Against a loop that recomputes everything."""
-    keep = 0.4
-    fast = merge(trained(), keep=keep)
+@pytest.mark.parametrize("rule", [{"keep": 0.4}, {"beta": 0.5}])
+def test_merging_is_what_a_plain_loop_does(rule):
+    """The group that has kept most is next. Against a loop that computes all distances anew."""
+    fast = merge(trained(), **rule)
     slow = merge(trained(), keep=1.0)  # batch norms that only shift, so that they can be averaged
     sizes = {name: [1] * width(SPEC, name) for name in NAMES}
-    while True:
-        shares = {
-            name: (len(sizes[name]) - 0.5) / width(SPEC, name)
-            for name in NAMES
-            if len(sizes[name]) > 1
-        }
-        name = max(shares, key=shares.__getitem__)
-        if shares[name] <= keep:
-            break
-        slow = naive_merge(slow, name, sizes)
+
+    def share(name: str) -> float:
+        return (len(sizes[name]) - 0.5) / width(SPEC, name)
+
+    def due(name: str) -> bool:
+        if "keep" in rule:
+            return share(name) > rule["keep"]
+        distances = naive_distances(slow, name)
+        pairs = distances[~np.eye(len(distances), dtype=bool)]
+        return pairs.min() < rule["beta"] * pairs.max()
+
+    while names := [name for name in NAMES if len(sizes[name]) > 1 and due(name)]:
+        slow = naive_merge(slow, max(names, key=share), sizes)
+    assert sum(map(len, sizes.values())) < 0.6 * sum(width(SPEC, name) for name in NAMES)
     assert fast.spec == slow.spec
     torch.testing.assert_close(fast(images()), slow(images()), rtol=1e-9, atol=1e-9)
 

@@ -74,14 +74,13 @@ class Channels:
         return np.maximum(gram, 0, out=gram)
 
     def closest(self) -> tuple[float, float, int, int]:
-        """Squared distance of the closest pair, the largest one, and the pair, i < j."""
+        """Squared distance of the closest pair, the largest squared distance, and the pair."""
         if self._closest is None:
             distances = self.distances()
             largest = float(distances.max())
             np.fill_diagonal(distances, np.inf)
             one, other = divmod(int(distances.argmin()), self.left)
-            least = float(distances[one, other])
-            self._closest = least, largest, min(one, other), max(one, other)
+            self._closest = float(distances[one, other]), largest, one, other
         return self._closest
 
     def order(self) -> list[int]:
