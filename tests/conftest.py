@@ -7,10 +7,13 @@ left out: they hold functions that Numba compiles, which must not be wrapped.
 import jaxtyping
 
 CHECKED = [
+    "labelnoise.analyze.merging",
     "labelnoise.analyze.phases",
     "labelnoise.analyze.regimes",
     "labelnoise.analyze.scaling",
+    "labelnoise.analyze.sparsity",
     "labelnoise.analyze.summary",
+    "labelnoise.analyze.symmetry",
     "labelnoise.analyze.theory",
     "labelnoise.linearize.two_layer",
     "labelnoise.simulate.chain",
@@ -24,6 +27,7 @@ CHECKED = [
     "labelnoise.simulate.torch_engine",
     "labelnoise.train.archives",
     "labelnoise.train.images",
+    "labelnoise.train.resnet",
 ]
 
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
