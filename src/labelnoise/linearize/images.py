@@ -56,7 +56,7 @@ def linearize(
     if not is_linearized(settings):
         raise ValueError(
             "the linearised run is of full-batch gradient descent on the square loss, without SAM, "
-            "momentum or weight decay; these settings ask for something else"
+            "momentum, weight decay, schedule or batch norm; these settings ask for something else"
         )
     steps = snapshot_steps(settings)
     runs, spectra, limits = [], [], []
