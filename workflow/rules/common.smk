@@ -168,10 +168,24 @@ def linearize_recipe(wildcards):
     )
 
 
+def prune_recipe(wildcards):
+    cell = cell_of(wildcards)
+    shares = {"channels_kept", "weights_kept"}
+    return recipe(
+        SCRIPTS / "prune.py",
+        ["labelnoise.analyze.pruning", "labelnoise.store"],
+        TRAIN_LIBRARIES,
+        seeds=cell.blocks[int(wildcards.block)],
+        pruning=CONFIG.analysis.model_dump(mode="json", include=shares),
+        **cell_recipe(cell),
+    )
+
+
 def analyze_recipe(wildcards):
     cell = cell_of(wildcards)
     # the thresholds are those of the lazy regime of a simulation
-    thresholds = {"analysis": CONFIG.analysis.model_dump(mode="json")}
+    names = {"lazy_threshold", "alignment_onset"}
+    thresholds = {"analysis": CONFIG.analysis.model_dump(mode="json", include=names)}
     return recipe(
         SCRIPTS / "analyze.py",
         [ANALYZE[cell.verb], "labelnoise.store"],
