@@ -127,7 +127,7 @@ def own_network(cell):
 def images_file(wildcards):
     """The images that a cell is trained on; none for a simulation."""
     cell = cell_of(wildcards)
-    return [f"results/images/{cell.settings.source}.nc"] if cell.verb == "train" else []
+    return f"results/images/{cell.settings.source}.nc" if cell.verb == "train" else []
 
 
 def train_recipe(wildcards):
