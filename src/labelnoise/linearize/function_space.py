@@ -34,8 +34,10 @@ def linearize(function: Network, params0: Params) -> Network:
 class FunctionSpace:
     """The linear model on its training images, in the eigenbasis of K_XX = V diag(λ) Vᵀ.
 
-    Float64 whatever K is in: over t steps the smallest eigenvalues matter at λ ~ N/(ηt), far below
-    the largest one's rounding in float32.
+    Float64 whatever K is in: after t steps eigenvalues down to λ ~ N/(ηt) show, and the rounding of
+    a decomposition in float32, some 1e-6 λ_max, would hide these. Those of K itself remain: where
+    K was computed to a relative ε, modes under ε λ_max are unknown, and predictions hold up to
+    t ~ N/(η ε λ_max).
 
     Attributes:
         eigenvalues: λ ≥ 0, ascending; rounding below 0 is set to 0.
@@ -73,7 +75,7 @@ class FunctionSpace:
 
     def predict(
         self,
-        steps: Sequence[float] | Tensor,
+        steps: Sequence[int | float] | Tensor,
         *,
         eta: float,
         targets: Float[Tensor, "train class"],
@@ -107,7 +109,9 @@ class FunctionSpace:
         values = self.eigenvalues
         t = torch.as_tensor(steps, dtype=values.dtype, device=values.device)
         if (t < 0).any() or (time == "discrete" and (t != t.round()).any()):
-            raise ValueError(f"steps must be from 0 on, and whole in discrete time; got {t.tolist()}")
+            raise ValueError(
+                f"steps must be from 0 on, and whole in discrete time; got {t.tolist()}"
+            )
         if targets.numel() != len(values):
             raise ValueError(f"K is of {len(values)} outputs, the targets are {targets.numel()}")
         rate = eta * values / len(values)
