@@ -327,7 +327,7 @@ def test_a_wide_mlp_has_the_analytic_kernel():
     slope = 4 / math.pi / (scale - 4 * sigma**2).sqrt()
     classes = torch.eye(2, dtype=torch.float64)
     first = torch.einsum("ij,cd->icjd", slope * (x @ x.T + 1), classes)
-    widths, errors = [64, 256, 1024], []
+    widths, errors = [64, 512, 4096], []
     for width in widths:
         second = torch.einsum("ij,cd->icjd", width * kappa + 1, classes)
         found = [erf_mlp(width, x, seed) for seed in range(24)]
@@ -341,7 +341,7 @@ def test_a_wide_mlp_has_the_analytic_kernel():
         assert ntk_drift(first, mean) < 0.6 * errors[-1][1]
     order = np.polyfit(np.log(widths), np.log(errors), 1)[0]
     np.testing.assert_allclose(order, -0.5, atol=0.08)
-    assert np.max(errors[-1]) < 0.11
+    assert np.max(errors[-1]) < 0.055
 
 
 def test_the_drift_is_relative_to_the_start():
