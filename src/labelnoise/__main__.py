@@ -5,23 +5,26 @@ import os
 import sys
 from pathlib import Path
 
-from .track import calm_mlflow, store_uri, track
+from .tracking.stores import StoreError, calm_mlflow, shown, store_uri
 
 
 def _track(arguments: argparse.Namespace) -> int:
+    from .tracking.sync import track
+
     uri = store_uri(arguments.results, arguments.uri)
     try:
         report = track(arguments.results, uri)
-    except Exception as error:  # whatever the store does, the results are safe
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except StoreError as error:
         print(
-            f"MLflow: not everything was logged to {uri}: {first}\n"
+            f"MLflow: not everything was logged to {shown(uri)}: {error}\n"
             "MLflow: all results are safe; `make track` logs what is missing",
             file=sys.stderr,
         )
         return 1
-    print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({uri})")
-    return 0
+    for damaged in report.damaged:
+        print(f"MLflow: not logged: {damaged}", file=sys.stderr)
+    print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({shown(uri)})")
+    return int(bool(report.damaged))
 
 
 def _ui(arguments: argparse.Namespace) -> int:
