@@ -17,7 +17,10 @@ POINTS = 51
 """A mean curve has at most so many points."""
 
 SEED_POINTS = 21
-"""A seed's has at most so many: there are many, and each point costs about 0.1 ms."""
+"""A seed's has at most so many: there are many seeds, and each point costs about 0.1 ms."""
+
+MAIN = FINAL
+"""A seed's run has these curves; the run of the mean, and the file, have all."""
 
 
 def _thin(steps: np.ndarray, points: int) -> np.ndarray:
@@ -31,19 +34,19 @@ def _points(name: str, steps: np.ndarray, values: np.ndarray, time: int) -> list
     return [Metric(name, value, time, step) for step, value in pairs]
 
 
-def _read(data: "xr.Dataset") -> dict[str, np.ndarray]:
-    """The variables over (seed, step); what is per neuron is left out."""
+def _read(data: "xr.Dataset", only: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The variables over (seed, step), or some of them; what is per neuron is left out."""
     return {
         str(name): variable.values
         for name, variable in data.data_vars.items()
-        if variable.dims == ("seed", "step")
+        if variable.dims == ("seed", "step") and (not only or name in only)
     }
 
 
 def by_seed(path: Path, time: int) -> Iterator[tuple[int, list[Metric]]]:
-    """The seeds of a trajectory file, each with its curves and the last values of the main ones."""
+    """The seeds of a trajectory file, each with its main curves and their last values."""
     with open_dataset(path) as data:
-        curves = _read(data)
+        curves = _read(data, MAIN)
         steps, seeds = data["step"].values, data["seed"].values
         diverged = data["diverged_step"].values
     kept = _thin(steps, SEED_POINTS)
@@ -51,8 +54,7 @@ def by_seed(path: Path, time: int) -> Iterator[tuple[int, list[Metric]]]:
         metrics = []
         for name, values in curves.items():
             metrics += _points(name, steps[kept], values[index, kept], time)
-            if name in FINAL:
-                metrics += _points(f"final_{name}", np.zeros(1, int), values[index, -1:], time)
+            metrics += _points(f"final_{name}", np.zeros(1, int), values[index, -1:], time)
         metrics += _points("diverged_step", np.zeros(1, int), diverged[[index]], time)
         yield seed, metrics
 

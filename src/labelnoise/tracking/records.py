@@ -60,10 +60,8 @@ class Record:
         return "figures" if self.verb == "plot" else str(self.recipe.get("experiment", self.verb))
 
 
-NEEDED = {"verb", "artifact", "recipe", "artifacts", "inputs", "metrics", "caption", "origin"} | {
-    "started",
-    "seconds",
-}
+NEEDED = {"artifact", "artifacts", "caption", "inputs", "metrics", "origin", "recipe", "verb"}
+NEEDED |= {"started", "seconds"}
 
 
 def _files(results: Path) -> Iterator[tuple[str, Path]]:

@@ -73,7 +73,7 @@ class Logger:
         while self._experiments:
             page = self._client.search_runs(
                 list(self._experiments.values()),
-                f"tags.`{RESULTS}` = '{self._origin}'",
+                f"tags.`{RESULTS}` = {_quoted(self._origin)}",
                 max_results=1000,
                 page_token=token,
             )
@@ -201,19 +201,25 @@ class Logger:
 
 def made_this(path: str) -> str:
     """The search expression for the run that made a file."""
-    return f"tags.kind = 'file' and tags.`{ARTIFACT}` = '{path}'"
+    return f"tags.kind = 'file' and tags.`{ARTIFACT}` = {_quoted(path)}"
 
 
 def used_this(path: str) -> str:
     """The search expression for the runs that read a file."""
-    return f"dataset.name = '{path}'"
+    return f"dataset.name = {_quoted(path)}"
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def _datasets(inputs: Mapping[str, str]) -> list[DatasetInput]:
     """The files that a run read: as MLflow's datasets they are shown, and found by name."""
     return [
         # a dataset's digest holds 36 characters; the whole one is in its source
-        DatasetInput(Dataset(path, digest[:32], "local", json.dumps({"uri": path, "sha256": digest})))
+        DatasetInput(
+            Dataset(path, digest[:32], "local", json.dumps({"uri": path, "sha256": digest}))
+        )
         for path, digest in inputs.items()
     ]
 

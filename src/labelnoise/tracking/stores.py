@@ -3,10 +3,14 @@
 import logging
 import os
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 CONNECT = 5.0
 """Seconds in which a tracking server must take a connection."""
+LOCKED = 30.0
+"""Seconds to wait for an SQLite store that another process has locked."""
 
 
 class StoreError(RuntimeError):
@@ -49,13 +53,25 @@ def silence() -> None:
 
 
 def reach(uri: str) -> None:
-    """Find out quickly whether a tracking server is there; other stores are files.
+    """Find out, within a bounded time, whether a store is there and can be written.
 
     Raises:
-        StoreError: nothing answers.
+        StoreError: it is not.
     """
-    if not uri.startswith(("http://", "https://")):
-        return
+    if uri.startswith(("http://", "https://")):
+        _reach_server(uri)
+    file = database(uri)
+    if file and file.is_file():
+        try:
+            with closing(sqlite3.connect(file, timeout=LOCKED)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{error}, after {LOCKED:g} s of waiting") from None
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{error}; move it away, and a new one is made") from None
+
+
+def _reach_server(uri: str) -> None:
     import requests
 
     try:
@@ -69,5 +85,5 @@ def reason(error: Exception) -> str:
     """One line on what went wrong with a store."""
     text = str(error).strip() or type(error).__name__
     if text.startswith("API request to"):
-        return "the tracking server stopped answering"
+        return "the tracking server stopped answering, or is none"
     return text.splitlines()[0]

@@ -47,6 +47,7 @@ def track(results: Path, uri: str) -> Report:
     import mlflow
     from filelock import FileLock, Timeout
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     from .runs import Logger
 
@@ -69,6 +70,6 @@ def track(results: Path, uri: str) -> Report:
                 mark_logged(results, uri, then)
     except Timeout:
         raise StoreError("another process has been logging to it for two minutes") from None
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise StoreError(reason(error)) from error
     return report
