@@ -1,6 +1,7 @@
 """Results folders with few, small artifacts, and real tracking servers."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -114,13 +115,22 @@ class Project:
         return sorted(run.data.tags["labelnoise.artifact"] for run in found)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store with no runs: making one takes longer than what most tests do with it."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Two cells and a figure of them."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Project:
+    """Two cells and a figure of them, and an empty store."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     made = Project(tmp_path / "project")
-    made.folder.mkdir()
+    (made.folder / "results/mlflow").mkdir(parents=True)
+    shutil.copy(empty_store, made.folder / "results/mlflow/mlflow.db")
     made.figure("figure", made.cell(0.5) + made.cell(4.0))
     return made
 
