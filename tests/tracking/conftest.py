@@ -127,10 +127,10 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Project:
     """Two cells and a figure of them, and an empty store."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
     made = Project(tmp_path / "project")
     (made.folder / "results/mlflow").mkdir(parents=True)
     shutil.copy(empty_store, made.folder / "results/mlflow/mlflow.db")
+    monkeypatch.chdir(made.folder)
     made.figure("figure", made.cell(0.5) + made.cell(4.0))
     return made
 
