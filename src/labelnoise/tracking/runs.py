@@ -25,7 +25,7 @@ RECORD = "labelnoise.record"
 RESULTS = "labelnoise.results"
 BATCH = 900
 """Metrics a call; a call takes 1,000 metrics, params and tags together."""
-LISTED = 25
+LISTED = 15
 """Inputs that a description spells out."""
 
 
@@ -84,11 +84,12 @@ class Logger:
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
-            location, tags = None, {}
+            # the pages for numbers and curves, not those for language models
+            location, tags = None, {"mlflow.experimentKind": "custom_model_development"}
             if self._database:  # its files go beside it; a server knows better where
                 location = (self._database.parent / "artifacts" / name).resolve().as_uri()
             if self._own:
-                tags = {RESULTS: self._origin}
+                tags[RESULTS] = self._origin
             try:
                 self._experiments[name] = self._client.create_experiment(name, location, tags)
             except MlflowException:
@@ -178,10 +179,9 @@ class Logger:
         """The description on a run's page; its links search by path, and so survive reruns."""
         content = record.content
         lines = [content["caption"], ""] if content["caption"] else []
-        lines += [f"- `{path}`, SHA-256 {digest}" for path, digest in content["artifacts"].items()]
         inputs = list(content["inputs"])
         if inputs:
-            lines.append("\nMade from:\n")
+            lines.append("Made from:\n")
             for path in inputs[:LISTED]:
                 source = self._records.get(path)
                 made = source and self._link(path, source.experiment, made_this(path))
@@ -192,6 +192,8 @@ class Logger:
             experiments = sorted({record.experiment, "figures"})
             links = [self._link(name, name, used_this(record.artifact)) for name in experiments]
             lines.append(f"\nRead by runs in {', '.join(links)}")
+        lines.append("\nFiles:\n")
+        lines += [f"- `{path}`, SHA-256 {digest}" for path, digest in content["artifacts"].items()]
         return "\n".join(lines)
 
     def _link(self, text: str, experiment: str, expression: str) -> str:
