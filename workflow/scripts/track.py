@@ -4,9 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-done = subprocess.run(
-    snakemake.params.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-)
-Path(snakemake.log[0]).write_text(done.stdout, encoding="utf-8")
-print(done.stdout, end="", file=sys.stderr)
+done = subprocess.run(snakemake.params.command, capture_output=True, text=True)
+Path(snakemake.log[0]).write_text(done.stdout + done.stderr, encoding="utf-8")
 sys.exit(done.returncode)
