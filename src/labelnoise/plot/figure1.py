@@ -106,12 +106,13 @@ def _finish(panels: Sequence[Axes], cell: CellData) -> None:
     top = max(line.get_ydata()[-1] for line in accuracy.get_lines())
     least = min(np.quantile(line.get_ydata(), 0.25) for line in accuracy.get_lines())
     accuracy.set_ylim(max(0, least - (top - least)), None)
-    loss.set_yscale("log")
+    loss.set_ylim(0, max(2 * line.get_ydata()[-1] for line in loss.get_lines()))
     for axes in (merged, magnitude):
         axes.set_xlabel("parameters kept [%]")
         axes.set_ylabel("test accuracy [%]")
         axes.set_xscale("log")
         axes.invert_xaxis()
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0, 100)
         axes.axhline(100 / len(_classes(cell)), color="0.7", linewidth=0.6, zorder=0)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mlflow.entities import Metric
 
-from ..analyze.summary import FINAL
+from ..analyze import summary, training
 from ..store import open_dataset
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ POINTS = 51
 SEED_POINTS = 21
 """A seed's has at most so many: there are many seeds, and each point costs about 0.1 ms."""
 
-MAIN = FINAL
+MAIN = tuple(dict.fromkeys(summary.FINAL + training.FINAL))
 """A seed's run has these curves; the run of the mean, and the file, have all."""
 
 
