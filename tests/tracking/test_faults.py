@@ -32,8 +32,13 @@ def told_once(capfd: pytest.CaptureFixture[str]) -> str:
 
 
 def whole(project: Project, uri: str | None = None) -> bool:
-    """Whether everything is there once: each file, and two seeds a block."""
-    return project.artifacts(uri) == FILES and len(project.runs(uri)) == len(FILES) + 4
+    """Whether everything is there once, to its end: each file, and two seeds a block."""
+    runs = project.runs(uri)
+    return (
+        project.artifacts(uri) == FILES
+        and len(runs) == len(FILES) + 4
+        and all(run.info.status == "FINISHED" and run.data.params for run in runs)
+    )
 
 
 @contextmanager
