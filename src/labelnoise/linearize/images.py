@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vjp
 
 from labelnoise.fields import snapshot_steps
-from labelnoise.train.networks import first_layer_name, function_of
+from labelnoise.train.networks import first_layer_name, function_of, trained
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
@@ -36,7 +36,8 @@ def linearize(
     N = images × classes. Images and start are those of `labelnoise.train.run.train` for the same
     settings and seed. The labels ȳ are what label noise makes of them on average,
     (1 − τ) y + τ/classes: the linearised network under redrawn labels is this one plus
-    fluctuations of mean zero. Without noise they are y.
+    fluctuations of mean zero. Without noise they are y. TF32 and bfloat16 are for trainings only:
+    here it is float32 in their place.
 
     Args:
         settings: as for `train`; full-batch gradient descent on the square loss.
@@ -58,10 +59,12 @@ def linearize(
             "the linearised run is of full-batch gradient descent on the square loss, without SAM, "
             "momentum or weight decay; these settings ask for something else"
         )
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
     steps = snapshot_steps(settings)
     runs, spectra, limits = [], [], []
     for seed in seeds:
-        with arithmetic(settings.precision, device):
+        with arithmetic("float32", device):
             curves, space = _one(prepare(settings, images, seed, device), steps)
         runs.append(curves)
         spectra.append(space.eigenvalues.cpu().numpy())
@@ -74,7 +77,7 @@ def linearize(
 def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], FunctionSpace]:
     """The curves of one linearised run, and its kernel's spectrum."""
     settings, function = task.settings, function_of(task.network.eval())
-    start = {name: p.detach() for name, p in task.network.named_parameters()}
+    start = trained(task.network)
     memory = settings.ntk_memory * 2**20
     kernel = empirical_ntk(function, start, task.x_train, memory=memory)
     across = empirical_ntk(function, start, task.x_test, task.x_train, memory=memory)

@@ -182,20 +182,28 @@ def _own_class(name: str) -> type[nn.Module]:
     return found
 
 
+def trained(network: nn.Module) -> dict[str, Tensor]:
+    """The parameters that training moves, by name; they share memory with the network's."""
+    named = network.named_parameters()
+    return {name: parameter.detach() for name, parameter in named if parameter.requires_grad}
+
+
 def first_layer_name(network: nn.Module) -> str:
-    """The name of the first layer's weight: the first parameter that has a row for each neuron.
+    """The name of the first trained layer's weight: the first one that has a row for each neuron.
 
     Raises:
-        ValueError: no parameter has more than one dimension.
+        ValueError: no trained parameter has more than one dimension.
     """
-    for name, parameter in network.named_parameters():
+    for name, parameter in trained(network).items():
         if parameter.ndim > 1:
             return name
-    raise ValueError(f"{type(network).__name__} has no layer: no parameter of two dimensions")
+    raise ValueError(
+        f"{type(network).__name__} has no layer: no trained parameter of two dimensions"
+    )
 
 
 def function_of(network: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
-    """A network as a pure function f(parameters, x); its buffers stay as they are."""
+    """A network as a pure function f(parameters, x); what is not given stays as it is."""
 
     def function(parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(network, dict(parameters), (x,))

@@ -87,9 +87,9 @@ class Trainer:
         """
         with torch.no_grad():
             norm = torch.stack(torch._foreach_norm(gradient)).norm()
-            scale = self._task.settings.rho / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+            unit = torch._foreach_div(gradient, norm.clamp_min(torch.finfo(norm.dtype).tiny))
             kept = [parameter.clone() for parameter in self._parameters]
-            torch._foreach_add_(self._parameters, torch._foreach_mul(gradient, scale))
+            torch._foreach_add_(self._parameters, unit, alpha=self._task.settings.rho)
         with _statistics_kept(self.network):
             moved = self._gradient(x, labels)
         with torch.no_grad():
@@ -99,11 +99,11 @@ class Trainer:
 
 @contextlib.contextmanager
 def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch norm normalises by its batch, as in training, but keeps no record of it."""
+    """Batch (or instance) norm acts as in training, but keeps no record of this batch."""
     norms = [
         module
         for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
     ]
     for module in norms:
         module.track_running_stats = False

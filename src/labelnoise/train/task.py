@@ -130,11 +130,13 @@ def prepare(settings: TrainSettings, images: xr.Dataset, seed: int, device: str)
 @contextlib.contextmanager
 def arithmetic(precision: str, device: str) -> Iterator[None]:
     """The arithmetic of a training, and torch's own settings back afterwards."""
+    kind = torch.device(device).type
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision in ("tf32", "bf16") else "highest")
     torch.backends.cudnn.allow_tf32 = precision in ("tf32", "bf16")
     try:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        # without its cache, which would keep the first step's weights to the end of the context
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(before[0])
