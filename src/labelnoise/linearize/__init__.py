@@ -15,5 +15,8 @@ def is_linearized(settings: Settings | TrainSettings) -> bool:
     if isinstance(settings, Settings):
         return settings.algorithm in LINEARIZED
     plain = settings.algorithm == "sgd" or settings.rho == 0
-    whole = settings.batch_size is None and not (settings.momentum or settings.weight_decay)
-    return plain and whole and settings.loss == "mse"
+    whole = settings.batch_size is None and settings.eta_schedule == "constant"
+    whole = whole and not (settings.momentum or settings.weight_decay)
+    # batch norm makes an output depend on the other images
+    own_output = settings.network != "resnet" and settings.augmentation == "none"
+    return plain and whole and own_output and settings.loss == "mse"

@@ -1,6 +1,7 @@
 """Networks on images linearised at their start, trained by gradient descent in closed form."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def linearize(
     if not is_linearized(settings):
         raise ValueError(
             "the linearised run is of full-batch gradient descent on the square loss, without SAM, "
-            "momentum or weight decay; these settings ask for something else"
+            "momentum, weight decay, schedule or batch norm; these settings ask for something else"
         )
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
@@ -87,11 +88,17 @@ def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], Function
     )
     classes = len(task.classes)
     targets = (1 - settings.tau) * task.target(task.y_train) + settings.tau / classes
-    how = {"eta": settings.eta, "time": settings.linearisation}
+    eta, time, t = settings.eta, settings.linearisation, torch.from_numpy(steps)
     train, test = space.predict(
-        steps, targets=targets, train_start=f_train, test_start=f_test, test_kernel=across, **how
+        t,
+        eta=eta,
+        time=time,
+        targets=targets,
+        train_start=f_train,
+        test_start=f_test,
+        test_kernel=across,
     )
-    coefficients = space.coefficients(steps, errors=f_train - targets, **how)
+    coefficients = space.coefficients(t, eta=eta, time=time, errors=f_train - targets)
     moved = torch.einsum("sic,icjd,sjd->s", coefficients, kernel.double(), coefficients)
     curves = {name: np.full(len(steps), np.nan) for name in MEASURED}
     w_norms = _first_layer_norms(task, start, coefficients)
@@ -113,7 +120,8 @@ def _first_layer_norms(
     """‖w_i‖ of the linearised network: θ_t = θ_0 − J(X)ᵀ c_t, of which the first layer."""
     name = first_layer_name(task.network)
     function = function_of(task.network)
-    _, pull = vjp(lambda weight: function({**start, name: weight}, task.x_train), start[name])
+    pulled = vjp(lambda weight: function({**start, name: weight}, task.x_train), start[name])
+    pull = cast(Callable[[Tensor], tuple[Tensor]], pulled[1])
     return [task.w_norm(start[name] - pull(one.to(task.x_train.dtype))[0]) for one in coefficients]
 
 
@@ -124,7 +132,7 @@ def _label(
     seeds: Sequence[int],
     steps: np.ndarray,
 ) -> xr.Dataset:
-    variables = {
+    variables: dict[str, Any] = {
         name: (
             ("seed", "step"),
             np.array([run[name] for run in runs]),
@@ -139,11 +147,12 @@ def _label(
         "eta_max": ("learning rate at which gradient descent stops to converge", "2N/λ_max", "1"),
         "eigenvalue": ("eigenvalues of the NTK of the training images", "λ", "1"),
     }
-    for name, dims, values in (
+    spectral: list[tuple[str, tuple[str, ...], np.ndarray]] = [
         ("diverged_step", ("seed",), gone),
         ("eta_max", ("seed",), limits),
         ("eigenvalue", ("seed", "mode"), spectra),
-    ):
+    ]
+    for name, dims, values in spectral:
         label = dict(zip(("long_name", "symbol", "units"), text[name], strict=True))
         variables[name] = (dims, values, label)
     coordinates = {

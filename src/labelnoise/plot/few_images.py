@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 QUANTITIES = {
     "train_loss": "training loss",
@@ -174,7 +175,7 @@ def draw_rows(found: Sequence[Row], text: str) -> Drawing:
     height = 0.35 + 1.75 * len(found)
     figure = plt.figure(figsize=(TEXT_WIDTH, height), layout="constrained")
     panels = figure.subplots(len(found), len(QUANTITIES), squeeze=False)
-    handles: dict[str, object] = {}
+    handles: dict[str, Line2D] = {}
     for number, (row, axes) in enumerate(zip(found, panels, strict=True)):
         for column, (one, quantity) in enumerate(zip(axes, QUANTITIES, strict=True)):
             for line in row.lines:
@@ -184,12 +185,13 @@ def draw_rows(found: Sequence[Row], text: str) -> Drawing:
             if number == len(found) - 1:
                 one.set_xlabel("step")
         axes[0].set_title(row.title, loc="left", fontsize=8)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+    columns = len(handles)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
     numbers = pd.concat([_table(row) for row in found], ignore_index=True)
     return Drawing(figure, numbers, text, measured(found))
 
 
-def _draw(axes: Axes, line: Line, quantity: str) -> object:
+def _draw(axes: Axes, line: Line, quantity: str) -> Line2D:
     values = curve(line, quantity)
     steps, several = values["step"].values, values.sizes["seed"] > 1
     if several:
@@ -238,7 +240,7 @@ def final(line: Line, quantity: str) -> np.ndarray:
 
 def paired(one: Line, other: Line, quantity: str) -> np.ndarray:
     """The difference of two lines of a row at the last step, seed by seed."""
-    return final(one, quantity) - final(other, quantity)
+    return np.asarray(final(one, quantity) - final(other, quantity))
 
 
 def mean_spread(values: np.ndarray, digits: int = 4) -> str:

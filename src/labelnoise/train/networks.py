@@ -1,7 +1,7 @@
 """The networks: the authors' MLP, a WideResNet without batch statistics, and a user's own.
 
-Their weights are drawn by the counter-based generator, so a network is a pure function of its
-settings and seed, on any device.
+A network is a pure function of its settings and seed, on any device: weights come from the
+counter-based generator, those of ResNets and of a user's network from torch's, seeded by the run.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from torch.func import functional_call
 from labelnoise import rng
 from labelnoise.rng import Stream
 
+from .resnet import ResNet, ResNetSpec
 from .settings import TrainSettings
 
 FIRST_PART = 2
@@ -32,7 +33,8 @@ class _Layer(nn.Module):
     def __init__(self, shape: Sequence[int], *, gain: float, ntk: bool, bias: bool) -> None:
         super().__init__()
         std = (gain / torch.Size(shape[1:]).numel()) ** 0.5
-        self.std, self.scale = (1.0, std) if ntk else (std, 1.0)
+        self.std: float = 1.0 if ntk else std
+        self.scale: float = std if ntk else 1.0
         self.weight = nn.Parameter(torch.empty(*shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
 
@@ -76,7 +78,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "image *pixel"]) -> Float[Tensor, "image class"]:
         """Each image's outputs."""
-        return self.last(torch.erf(self.first(x.flatten(1))))
+        outputs: Tensor = self.last(torch.erf(self.first(x.flatten(1))))
+        return outputs
 
 
 class _Block(nn.Module):
@@ -96,26 +99,27 @@ class _Block(nn.Module):
         active = nn.functional.relu(x)
         residual = self.two(nn.functional.relu(self.one(active)))
         short = x if self.shortcut is None else self.shortcut(active)
-        return (short + residual) * 0.5**0.5
+        outputs: Tensor = (short + residual) * 0.5**0.5
+        return outputs
 
 
 class WideResNet(nn.Module):
     """A WideResNet (Zagoruyko & Komodakis 2016) without normalisation layers.
 
     No statistics of a batch enter, so each output is a function of its own image, as the NTK needs
-    it. A 3×3 convolution to 16 channels; three groups of (depth − 4)/6 blocks with 16, 32, 64 times
+    it. A 3×3 convolution to 16 channels; three groups of `count` blocks with 16, 32, 64 times
     `factor` channels, the second and third with stride 2; ReLU; the mean over the image; a dense
     layer. Weights before a ReLU ~ N(0, 2/fan_in), the first and last ~ N(0, 1/fan_in), no biases
     but the last layer's, which starts as N(0, 1) as the MLP's does.
     """
 
-    def __init__(self, channels: int, depth: int, factor: int, classes: int, *, ntk: bool) -> None:
+    def __init__(self, channels: int, count: int, factor: int, classes: int, *, ntk: bool) -> None:
         super().__init__()
         self.first = Conv(channels, 16, 3, 1, gain=1.0, ntk=ntk)
         blocks: list[nn.Module] = []
         inputs = 16
         for group in range(3):
-            for number in range((depth - 4) // 6):
+            for number in range(count):
                 outputs = 16 * 2**group * factor
                 stride = 2 if group and not number else 1
                 blocks.append(_Block(inputs, outputs, stride, ntk=ntk))
@@ -126,7 +130,8 @@ class WideResNet(nn.Module):
     def forward(self, x: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image class"]:
         """Each image's outputs."""
         x = nn.functional.relu(self.blocks(self.first(x)))
-        return self.last(x.mean((-2, -1)))
+        outputs: Tensor = self.last(x.mean((-2, -1)))
+        return outputs
 
 
 def build(settings: TrainSettings, image: Sequence[int], classes: int, seed: int) -> nn.Module:
@@ -150,8 +155,11 @@ def build(settings: TrainSettings, image: Sequence[int], classes: int, seed: int
     network: nn.Module
     if settings.network == "mlp":
         network = MLP(torch.Size(image).numel(), settings.hidden, classes, ntk=ntk)
+    elif settings.network == "resnet":
+        spec = ResNetSpec.standard(image[0], classes, settings.hidden, (settings.blocks,) * 4)
+        return ResNet(spec, torch.Generator().manual_seed(seed))
     else:
-        network = WideResNet(image[0], settings.depth, settings.hidden, classes, ntk=ntk)
+        network = WideResNet(image[0], settings.blocks, settings.hidden, classes, ntk=ntk)
     draw(network, seed)
     return network
 
@@ -206,6 +214,7 @@ def function_of(network: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], 
     """A network as a pure function f(parameters, x); what is not given stays as it is."""
 
     def function(parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(network, dict(parameters), (x,))
+        outputs: Tensor = functional_call(network, dict(parameters), (x,))
+        return outputs
 
     return function

@@ -28,7 +28,7 @@ Forward = Callable[[Tensor], Tensor]
 
 def outputs(forward: Forward, x: Float[Tensor, "image ..."]) -> Float[Tensor, "image class"]:
     """A network's outputs, a bounded number of images at a time."""
-    return torch.cat([forward(part) for part in x.split(BATCH)])
+    return torch.cat([forward(part) for part in torch.split(x, BATCH)])
 
 
 def performance(
@@ -36,9 +36,10 @@ def performance(
     train: Float[Tensor, "image class"],
     test: Float[Tensor, "test_image class"],
 ) -> dict[str, float]:
-    """Losses and accuracies of outputs on the training and the test images."""
+    """Losses and accuracies of outputs on the (first) training and the test images."""
     found = {}
-    for name, out, labels in (("train", train, task.y_train), ("test", test, task.y_test)):
+    y_train = task.y_train[: len(train)]
+    for name, out, labels in (("train", train, y_train), ("test", test, task.y_test)):
         found[f"{name}_loss"] = float(task.loss(out, labels))
         found[f"{name}_accuracy"] = float((out.argmax(1) == labels).double().mean())
     return found
@@ -68,8 +69,11 @@ class Observer:
     def measure(self) -> dict[str, Tensor]:
         """`PER_SNAPSHOT` as float64 scalars, `w_norm` over neurons; `ntk_drift` if asked."""
         task, network = self._task, self._task.network
+        some = task.settings.measured_images
         network.eval()
-        found = performance(task, outputs(network, task.x_train), outputs(network, task.x_test))
+        found = performance(
+            task, outputs(network, task.x_train[:some]), outputs(network, task.x_test)
+        )
         parameters = trained(network)
         w_norm = task.w_norm(parameters[first_layer_name(network)])
         found |= norms(w_norm, self._start_w_norm)

@@ -52,8 +52,8 @@ def train(
         Over (seed, step): `train_loss`, `test_loss`, their accuracies, `distance` (of all
         parameters from their start, relative), `w_norm_mean`, mean and standard deviation of the
         norms' relative change; `ntk_drift` where asked for; `w_norm` over (seed, step, neuron), the
-        norms of the first layer's rows; `diverged_step` over (seed); as an attribute, how many
-        `classes`. And the final weights, as `seed=0/first.weight`.
+        norms of the first layer's rows; `diverged_step` over (seed); as attributes, how many
+        `classes` and `train_images` there were. And the final weights, as `seed=0/first.weight`.
 
     Raises:
         ValueError: no seeds, or seeds that repeat; settings that the images or the network refuse.
@@ -77,7 +77,8 @@ def train(
         diverged.append(gone)
         weights |= {f"seed={seed}/{name}": value for name, value in run.weights().items()}
     labelled = _label(runs, diverged, seeds, steps)
-    return labelled.assign_attrs(classes=images.sizes["class"]), weights
+    pool = settings.train_images or images.sizes["train_image"]
+    return labelled.assign_attrs(classes=images.sizes["class"], train_images=pool), weights
 
 
 class _Run:

@@ -9,14 +9,17 @@ from pydantic import Field, field_validator, model_validator
 from labelnoise.fields import Count, Flag, Real, Recorded
 from labelnoise.provenance import module_file
 
-NETWORKS = ("mlp", "wide_resnet")
+NETWORKS = ("mlp", "wide_resnet", "resnet")
 """Networks that come with this package; any other is named `package.module:Class`."""
 
 ALLOWED = "LABELNOISE_ALLOW_MODULES"
 """Environment variable: packages, comma-separated, that a configuration may import from."""
 
-WIDTHS = {"mlp": 512, "wide_resnet": 1}
+WIDTHS = {"mlp": 512, "wide_resnet": 1, "resnet": 64}
 """The width that is meant where none is given."""
+
+DEPTHS = {"wide_resnet": 10, "resnet": 18}
+"""The depth that is meant where none is given."""
 
 
 class TrainSettings(Recorded):
@@ -44,14 +47,19 @@ class TrainSettings(Recorded):
     network: str = Field(
         default="mlp",
         description="`mlp` (the authors': one hidden layer, erf), `wide_resnet` (without batch "
-        "statistics), or a `torch.nn.Module` of yours, `package.module:Class`",
+        "statistics), `resnet` (with batch norm, for small images), or a `torch.nn.Module` of "
+        "yours, `package.module:Class`",
     )
     width: Count | None = Field(
         default=None,
-        description="hidden neurons of an mlp (512 if left out), or the width factor of a "
-        "wide_resnet (1)",
+        description="hidden neurons of an mlp (512 if left out), width factor of a wide_resnet "
+        "(1), or channels of a resnet's first stage (64)",
     )
-    depth: Count = Field(default=10, description="layers of a wide_resnet: 6·blocks + 4")
+    depth: Count | None = Field(
+        default=None,
+        description="layers of a wide_resnet, 6·blocks + 4 (10 if left out), or of a resnet, "
+        "8·blocks + 2 (18)",
+    )
     parametrization: Literal["standard", "ntk"] = Field(
         default="standard",
         description="weights drawn with variance 1/fan_in (2/fan_in before a ReLU), or with "
@@ -71,7 +79,15 @@ class TrainSettings(Recorded):
     batch_size: Count | None = Field(
         default=None, description="images of a step, each epoch in a new order; all if left out"
     )
+    augmentation: Literal["none", "crop", "crop_flip"] = Field(
+        default="none",
+        description="of training images: shifted by up to an eighth of their size, and mirrored "
+        "left to right every other time",
+    )
     eta: Real = Field(default=1e-3, gt=0, description="learning rate η")
+    eta_schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="η at every step, or going to 0 as half a cosine"
+    )
     momentum: Real = Field(default=0.0, ge=0, lt=1, description="heavy-ball momentum")
     weight_decay: Real = Field(default=0.0, ge=0, description="weight decay, in the gradient")
     tau: Real = Field(
@@ -86,6 +102,14 @@ class TrainSettings(Recorded):
         default="float32",
         description="arithmetic: float32; TF32 in matrix products; bfloat16 where autocast finds "
         "it safe; or float64",
+    )
+    compile: Flag = Field(
+        default=False, description="compile the network (torch.compile; needs a C++ compiler)"
+    )
+    measured_images: Count | None = Field(
+        default=None,
+        description="training images that a snapshot measures loss and accuracy on (the first "
+        "ones); all if left out",
     )
     rotate: Flag = Field(
         default=True,
@@ -130,6 +154,12 @@ class TrainSettings(Recorded):
         return self.width or WIDTHS[self.network]
 
     @property
+    def blocks(self) -> int:
+        """Residual blocks of each group (of a wide_resnet) or stage (of a resnet)."""
+        depth = self.depth or DEPTHS[self.network]
+        return (depth - 4) // 6 if self.network == "wide_resnet" else (depth - 2) // 8
+
+    @property
     def own_network(self) -> bool:
         """Whether the network is a module of the user's."""
         return self.network not in NETWORKS
@@ -140,9 +170,25 @@ class TrainSettings(Recorded):
             raise ValueError(
                 f"snapshots = {self.snapshots} does not fit: at most steps + 1 = {self.steps + 1}"
             )
-        if self.network == "wide_resnet" and (self.depth - 4) % 6:
+        layers = {"wide_resnet": (6, 4), "resnet": (8, 2)}
+        if self.depth is not None:
+            if self.network not in layers:
+                raise ValueError(f"depth has no place in {self.network}; leave it out")
+            each, others = layers[self.network]
+            if self.depth < each + others or (self.depth - others) % each:
+                raise ValueError(
+                    f"depth = {self.depth} is none of a {self.network}; give {each}·blocks + "
+                    f"{others}: {each + others}, {2 * each + others} …"
+                )
+        if self.network == "resnet" and (self.ntk_drift or self.parametrization == "ntk"):
             raise ValueError(
-                f"depth = {self.depth} is none of a wide_resnet; give 6·blocks + 4: 10, 16, 22 …"
+                "ntk_drift and parametrization: ntk have no place in a resnet, whose batch norm "
+                "makes an output depend on other images; take a wide_resnet"
+            )
+        if self.network == "mlp" and self.augmentation != "none" and self.rotate:
+            raise ValueError(
+                f"augmentation: {self.augmentation} leaves the span of the training images; set "
+                "rotate: false"
             )
         if self.network_options and not self.own_network:
             raise ValueError(f"network_options has no place in {self.network}; leave it out")

@@ -1,16 +1,21 @@
 """The step rules: (stochastic) gradient descent with redrawn labels, momentum, SAM."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from .augment import Augmentation
 from .noise import batches, noisy_labels
 from .task import Task
 
-CHUNK = 2**20
-"""Labels that are drawn at a time: bounds memory."""
+CHUNK = 2**18
+"""Images whose labels and augmentation are drawn at a time: bounds memory."""
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+"""One for each parameter."""
 
 
 class Trainer:
@@ -25,8 +30,10 @@ class Trainer:
     def __init__(self, task: Task) -> None:
         self._task = task
         self.network = task.network
+        if task.settings.compile:
+            self.network.compile()
         self.step = 0
-        self._parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self._parameters: list[Tensor] = [p for p in self.network.parameters() if p.requires_grad]
         self.velocity: list[Tensor] = []
         if task.settings.momentum:
             self.velocity = [torch.zeros_like(p) for p in self._parameters]
@@ -51,12 +58,28 @@ class Trainer:
                 true, self._task.seed, settings.tau, len(self._task.classes), self.step
             )
             labels = torch.from_numpy(seen).to(device)
+            augment = self._augmentation(count, batch)
             for number in range(count):
                 x = self._task.x_train if chosen is None else self._task.x_train[chosen[number]]
-                self._take(x, labels[number])
-            self.step += count
+                self._take(x if augment is None else augment(x, number), labels[number])
+                self.step += 1
 
-    def _gradient(self, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
+    def _augmentation(self, count: int, batch: int) -> Augmentation | None:
+        kind, x = self._task.settings.augmentation, self._task.x_train
+        if kind == "none":
+            return None
+        rows, columns = x.shape[-2:]
+        shape = count, batch
+        return Augmentation(kind, self._task.seed, self.step, shape, (rows, columns), x.device)
+
+    def _learning_rate(self) -> float:
+        """η of the next step."""
+        settings = self._task.settings
+        if settings.eta_schedule == "constant":
+            return settings.eta
+        return settings.eta * (1 + math.cos(math.pi * self.step / settings.steps)) / 2
+
+    def _gradient(self, x: Tensor, labels: Tensor) -> Tensors:
         loss = self._task.loss(self.network(x), labels)
         return torch.autograd.grad(loss, self._parameters, materialize_grads=True)
 
@@ -75,11 +98,9 @@ class Trainer:
                 torch._foreach_mul_(self.velocity, settings.momentum)
                 torch._foreach_add_(self.velocity, gradient)
                 gradient = self.velocity
-            torch._foreach_add_(self._parameters, gradient, alpha=-settings.eta)
+            torch._foreach_add_(self._parameters, gradient, alpha=-self._learning_rate())
 
-    def _sam_gradient(
-        self, gradient: Sequence[Tensor], x: Tensor, labels: Tensor
-    ) -> Sequence[Tensor]:
+    def _sam_gradient(self, gradient: Tensors, x: Tensor, labels: Tensor) -> Tensors:
         """The gradient at θ + ρ g/‖g‖ (Foret et al. 2021).
 
         Same images and labels as the first pass; batch statistics are not counted twice; the
