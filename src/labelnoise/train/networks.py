@@ -83,7 +83,10 @@ class MLP(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3×3 convolutions beside a shortcut, (shortcut + residual)/√2: the variance stays."""
+    """Two 3×3 convolutions beside a shortcut, (shortcut + residual)/√2.
+
+    The variance stays, but for the zeros beyond the edges of the image.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, ntk: bool) -> None:
         super().__init__()

@@ -1,11 +1,9 @@
 """The step rules: (stochastic) gradient descent with redrawn labels, momentum, SAM."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .augment import Augmentation
 from .noise import batches, noisy_labels
@@ -103,33 +101,16 @@ class Trainer:
     def _sam_gradient(self, gradient: Tensors, x: Tensor, labels: Tensor) -> Tensors:
         """The gradient at θ + ρ g/‖g‖ (Foret et al. 2021).
 
-        Same images and labels as the first pass; batch statistics are not counted twice; the
-        weights come back as they were, to the bit; a zero gradient moves nothing.
+        Same images and labels as the first pass; running statistics (buffers) are not counted
+        twice; the weights come back as they were, to the bit; a zero gradient moves nothing.
         """
+        state = [*self._parameters, *self.network.buffers()]
         with torch.no_grad():
             norm = torch.stack(torch._foreach_norm(gradient)).norm()
             unit = torch._foreach_div(gradient, norm.clamp_min(torch.finfo(norm.dtype).tiny))
-            kept = [parameter.clone() for parameter in self._parameters]
+            kept = [tensor.clone() for tensor in state]
             torch._foreach_add_(self._parameters, unit, alpha=self._task.settings.rho)
-        with _statistics_kept(self.network):
-            moved = self._gradient(x, labels)
+        moved = self._gradient(x, labels)
         with torch.no_grad():
-            torch._foreach_copy_(self._parameters, kept)
+            torch._foreach_copy_(state, kept)
         return moved
-
-
-@contextlib.contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch (or instance) norm acts as in training, but keeps no record of this batch."""
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
-    ]
-    for module in norms:
-        module.track_running_stats = False
-    try:
-        yield
-    finally:
-        for module in norms:
-            module.track_running_stats = True

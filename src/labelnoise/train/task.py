@@ -120,7 +120,7 @@ def prepare(settings: TrainSettings, images: xr.Dataset, seed: int, device: str)
     return Task(
         settings=settings,
         seed=seed,
-        network=network.to(device).to(memory_format=layout),
+        network=network.to(device).to(memory_format=layout),  # type: ignore[call-overload]
         x_train=x_train.to(device, memory_format=layout),
         y_train=torch.from_numpy(chosen.y_train).to(device),
         x_test=x_test.to(device, memory_format=layout),
