@@ -15,7 +15,9 @@ CHECKED = [
     "labelnoise.analyze.summary",
     "labelnoise.analyze.symmetry",
     "labelnoise.analyze.theory",
+    "labelnoise.analyze.training",
     "labelnoise.linearize.function_space",
+    "labelnoise.linearize.images",
     "labelnoise.linearize.jacobian",
     "labelnoise.linearize.layers",
     "labelnoise.linearize.ntk",
@@ -30,8 +32,17 @@ CHECKED = [
     "labelnoise.simulate.run",
     "labelnoise.simulate.torch_engine",
     "labelnoise.train.archives",
+    "labelnoise.train.augment",
+    "labelnoise.train.checkpoint",
     "labelnoise.train.images",
+    "labelnoise.train.networks",
+    "labelnoise.train.noise",
+    "labelnoise.train.observe",
     "labelnoise.train.resnet",
+    "labelnoise.train.run",
+    "labelnoise.train.span",
+    "labelnoise.train.steps",
+    "labelnoise.train.task",
 ]
 
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")

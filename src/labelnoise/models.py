@@ -82,7 +82,7 @@ class Analysis(_Model):
         description="Phase II starts when the mean alignment has gone this share of its way to 1",
     )
     channels_kept: Annotated[list[Share], Field(min_length=1)] = Field(
-        default=[1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1],
+        default=[1.0, 0.98, 0.95, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.1],
         description="shares of the channels that pruning by merging features leaves; 1 among them",
     )
     weights_kept: Annotated[list[Share], Field(min_length=1)] = Field(

@@ -1,6 +1,7 @@
 """Networks on images linearised at their start, trained by gradient descent in closed form."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.func import vjp
 
 from labelnoise.fields import snapshot_steps
-from labelnoise.train.networks import first_layer_name, function_of
+from labelnoise.train.networks import first_layer_name, function_of, trained
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
@@ -36,7 +37,8 @@ def linearize(
     N = images × classes. Images and start are those of `labelnoise.train.run.train` for the same
     settings and seed. The labels ȳ are what label noise makes of them on average,
     (1 − τ) y + τ/classes: the linearised network under redrawn labels is this one plus
-    fluctuations of mean zero. Without noise they are y.
+    fluctuations of mean zero. Without noise they are y. TF32 and bfloat16 are for trainings only:
+    here it is float32 in their place.
 
     Args:
         settings: as for `train`; full-batch gradient descent on the square loss.
@@ -58,10 +60,12 @@ def linearize(
             "the linearised run is of full-batch gradient descent on the square loss, without SAM, "
             "momentum, weight decay, schedule or batch norm; these settings ask for something else"
         )
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be distinct and at least one, got {list(seeds)}")
     steps = snapshot_steps(settings)
     runs, spectra, limits = [], [], []
     for seed in seeds:
-        with arithmetic(settings.precision, device):
+        with arithmetic("float32", device):
             curves, space = _one(prepare(settings, images, seed, device), steps)
         runs.append(curves)
         spectra.append(space.eigenvalues.cpu().numpy())
@@ -74,7 +78,7 @@ def linearize(
 def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], FunctionSpace]:
     """The curves of one linearised run, and its kernel's spectrum."""
     settings, function = task.settings, function_of(task.network.eval())
-    start = {name: p.detach() for name, p in task.network.named_parameters()}
+    start = trained(task.network)
     memory = settings.ntk_memory * 2**20
     kernel = empirical_ntk(function, start, task.x_train, memory=memory)
     across = empirical_ntk(function, start, task.x_test, task.x_train, memory=memory)
@@ -84,11 +88,17 @@ def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], Function
     )
     classes = len(task.classes)
     targets = (1 - settings.tau) * task.target(task.y_train) + settings.tau / classes
-    how = {"eta": settings.eta, "time": settings.linearisation}
+    eta, time, t = settings.eta, settings.linearisation, torch.from_numpy(steps)
     train, test = space.predict(
-        steps, targets=targets, train_start=f_train, test_start=f_test, test_kernel=across, **how
+        t,
+        eta=eta,
+        time=time,
+        targets=targets,
+        train_start=f_train,
+        test_start=f_test,
+        test_kernel=across,
     )
-    coefficients = space.coefficients(steps, errors=f_train - targets, **how)
+    coefficients = space.coefficients(t, eta=eta, time=time, errors=f_train - targets)
     moved = torch.einsum("sic,icjd,sjd->s", coefficients, kernel.double(), coefficients)
     curves = {name: np.full(len(steps), np.nan) for name in MEASURED}
     w_norms = _first_layer_norms(task, start, coefficients)
@@ -110,7 +120,8 @@ def _first_layer_norms(
     """‖w_i‖ of the linearised network: θ_t = θ_0 − J(X)ᵀ c_t, of which the first layer."""
     name = first_layer_name(task.network)
     function = function_of(task.network)
-    _, pull = vjp(lambda weight: function({**start, name: weight}, task.x_train), start[name])
+    pulled = vjp(lambda weight: function({**start, name: weight}, task.x_train), start[name])
+    pull = cast(Callable[[Tensor], tuple[Tensor]], pulled[1])
     return [task.w_norm(start[name] - pull(one.to(task.x_train.dtype))[0]) for one in coefficients]
 
 
@@ -121,7 +132,7 @@ def _label(
     seeds: Sequence[int],
     steps: np.ndarray,
 ) -> xr.Dataset:
-    variables = {
+    variables: dict[str, Any] = {
         name: (
             ("seed", "step"),
             np.array([run[name] for run in runs]),
@@ -136,11 +147,12 @@ def _label(
         "eta_max": ("learning rate at which gradient descent stops to converge", "2N/λ_max", "1"),
         "eigenvalue": ("eigenvalues of the NTK of the training images", "λ", "1"),
     }
-    for name, dims, values in (
+    spectral: list[tuple[str, tuple[str, ...], np.ndarray]] = [
         ("diverged_step", ("seed",), gone),
         ("eta_max", ("seed",), limits),
         ("eigenvalue", ("seed", "mode"), spectra),
-    ):
+    ]
+    for name, dims, values in spectral:
         label = dict(zip(("long_name", "symbol", "units"), text[name], strict=True))
         variables[name] = (dims, values, label)
     coordinates = {

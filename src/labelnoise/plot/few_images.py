@@ -13,7 +13,9 @@ from .style import (
     CellData,
     Drawing,
     Look,
+    alive_seeds,
     apply_style,
+    divergence_note,
     letter,
     looks,
     strength,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 QUANTITIES = {
     "train_loss": "training loss",
@@ -44,7 +47,7 @@ class Line:
 
     Attributes:
         label: what it is, for the legend.
-        data: curves over (seed, step) of the runs that did not diverge.
+        data: curves over (seed, step), of the same seeds for all lines of a row.
         color: of the line.
         style: of the line.
     """
@@ -61,13 +64,14 @@ class Row:
 
     Attributes:
         title: which network on which images.
-        tag: the same in the names of metrics.
+        tag: its experiment, in the table and in the names of metrics.
         settings: of the disturbed runs.
         lines: the runs and the linearised networks.
         plain: the undisturbed run.
         disturbed: the most disturbed one.
         linear: the linearised network, without noise.
         mean_label: the linearised network on the labels that the noise leaves on average.
+        left_out: which runs diverged; empty if none did.
     """
 
     title: str
@@ -78,6 +82,7 @@ class Row:
     disturbed: Line
     linear: Line | None
     mean_label: Line | None
+    left_out: str
 
 
 def name_of(settings: Mapping[str, Any]) -> str:
@@ -86,17 +91,12 @@ def name_of(settings: Mapping[str, Any]) -> str:
     return f"{network}, {SOURCES[settings['source']]}"
 
 
-def alive(data: xr.Dataset) -> xr.Dataset:
-    """The runs that did not diverge."""
-    return data.isel(seed=np.isnan(data["diverged_step"].values))
-
-
 def rows(cells: Sequence[CellData], by: str) -> list[Row]:
     """The networks, one an experiment.
 
     Raises:
-        ValueError: an experiment has no undisturbed cell, or nothing but that; all runs of a cell
-            diverged.
+        ValueError: an experiment has no undisturbed cell, or nothing but that; a run of every
+            seed diverged.
     """
     found = []
     for name in dict.fromkeys(cell.experiment for cell in cells):
@@ -115,24 +115,44 @@ def rows(cells: Sequence[CellData], by: str) -> list[Row]:
 
 
 def _row(group: Sequence[CellData], by: str) -> Row:
-    settings = group[0].settings
-    runs = []
-    for cell, look in zip(group, looks(group), strict=True):
-        data = alive(cell.analysis)
-        if not data.sizes["seed"]:
-            raise ValueError(f"experiments.{cell.experiment}: all runs with {look.label} diverged")
-        runs.append(Line(_name(cell, look, by), data, look.color, "-"))
-    linear = mean_label = None
-    if group[0].linearize:
-        linear = Line("linearised", alive(group[0].linearized()), "black", "--")
-    if by == "tau" and group[-1].linearize:
+    name, left_out = group[0].experiment, divergence_note(group)
+    # lines are compared seed by seed, since a seed draws its own images
+    seeds = sorted(set.intersection(*(set(alive_seeds(cell.analysis)) for cell in group)))
+    if not seeds:
+        raise ValueError(
+            f"experiments.{name}: a run of every seed diverged ({left_out}); take a smaller eta"
+        )
+    runs = [
+        Line(_name(cell, look, by), cell.analysis.sel(seed=seeds), look.color, "-")
+        for cell, look in zip(group, looks(group), strict=True)
+    ]
+    linear = _linearised("linearised", group[0], seeds, "black", "--")
+    mean_label = None
+    if by == "tau":
         # a light tone of the noise's colour would vanish in grey: the same one, dotted
-        data = alive(group[-1].linearized())
-        mean_label = Line("linearised, mean noisy label", data, runs[-1].color, ":")
-    lines = [*runs, *(line for line in (linear, mean_label) if line)]
-    tag = f"{settings['network']} {settings['source']}"
-    disturbed = group[-1].settings
-    return Row(name_of(settings), tag, disturbed, lines, runs[0], runs[-1], linear, mean_label)
+        color = runs[-1].color
+        mean_label = _linearised("linearised, mean noisy label", group[-1], seeds, color, ":")
+    return Row(
+        title=name_of(group[0].settings),
+        tag=name,
+        settings=group[-1].settings,
+        lines=[*runs, *(line for line in (linear, mean_label) if line)],
+        plain=runs[0],
+        disturbed=runs[-1],
+        linear=linear,
+        mean_label=mean_label,
+        left_out=left_out,
+    )
+
+
+def _linearised(
+    label: str, cell: CellData, seeds: Sequence[int], color: str, style: str
+) -> Line | None:
+    """A cell's linearised runs; None where it has none, or where one of them diverged."""
+    if not cell.linearize:
+        return None
+    data = cell.linearized().sel(seed=seeds)
+    return None if data["diverged_step"].notnull().any() else Line(label, data, color, style)
 
 
 def _name(cell: CellData, look: Look, by: str) -> str:
@@ -155,22 +175,23 @@ def draw_rows(found: Sequence[Row], text: str) -> Drawing:
     height = 0.35 + 1.75 * len(found)
     figure = plt.figure(figsize=(TEXT_WIDTH, height), layout="constrained")
     panels = figure.subplots(len(found), len(QUANTITIES), squeeze=False)
-    handles: dict[str, object] = {}
+    handles: dict[str, Line2D] = {}
     for number, (row, axes) in enumerate(zip(found, panels, strict=True)):
         for column, (one, quantity) in enumerate(zip(axes, QUANTITIES, strict=True)):
             for line in row.lines:
                 handles.setdefault(line.label, _draw(one, line, quantity))
             _finish(one, row, quantity)
-            letter(one, "abcdefghijklmnop"[number * len(QUANTITIES) + column])
+            letter(one, chr(ord("a") + number * len(QUANTITIES) + column))
             if number == len(found) - 1:
                 one.set_xlabel("step")
         axes[0].set_title(row.title, loc="left", fontsize=8)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+    columns = len(handles)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
     numbers = pd.concat([_table(row) for row in found], ignore_index=True)
     return Drawing(figure, numbers, text, measured(found))
 
 
-def _draw(axes: Axes, line: Line, quantity: str) -> object:
+def _draw(axes: Axes, line: Line, quantity: str) -> Line2D:
     values = curve(line, quantity)
     steps, several = values["step"].values, values.sizes["seed"] > 1
     if several:
@@ -207,8 +228,8 @@ def _table(row: Row) -> pd.DataFrame:
         names = [*QUANTITIES, "train_accuracy", "test_accuracy", "distance"]
         frame = line.data[names].to_dataframe().reset_index()
         melted = frame.melt(["seed", "step"], names, "quantity")
-        frames.append(melted.assign(network=row.title, line=line.label))
-    columns = ["network", "line", "seed", "step", "quantity", "value"]
+        frames.append(melted.assign(experiment=row.tag, line=line.label))
+    columns = ["experiment", "line", "seed", "step", "quantity", "value"]
     return pd.concat(frames, ignore_index=True)[columns]
 
 
@@ -218,12 +239,8 @@ def final(line: Line, quantity: str) -> np.ndarray:
 
 
 def paired(one: Line, other: Line, quantity: str) -> np.ndarray:
-    """The difference at the last step, seed by seed, of the seeds that both have."""
-    both = np.intersect1d(one.data["seed"].values, other.data["seed"].values)
-    first, second = (
-        curve(line, quantity).isel(step=-1).sel(seed=both).values for line in (one, other)
-    )
-    return np.asarray(first - second)
+    """The difference of two lines of a row at the last step, seed by seed."""
+    return np.asarray(final(one, quantity) - final(other, quantity))
 
 
 def mean_spread(values: np.ndarray, digits: int = 4) -> str:
@@ -241,19 +258,16 @@ def share(holds: np.ndarray) -> str:
 def lazy_claim(row: Row) -> str:
     """Whether the undisturbed network is nearer to its linearisation than the disturbed one."""
     if row.linear is None:
-        return "It has no linearised run to compare with."
+        return "It has no linearised run to compare with, or one that diverges."
     plain, disturbed = (
         np.abs(paired(line, row.linear, "test_loss")) for line in (row.plain, row.disturbed)
     )
     end = mean_spread(final(row.linear, "test_loss"))
-    text = (
+    return (
         f"The linearised network's test loss ends at {end}: "
         f"{plain.mean():.4f} from the one with {row.plain.label}, {disturbed.mean():.4f} from the "
-        f"one with {row.disturbed.label}"
+        f"one with {row.disturbed.label} (the first is nearer in {share(plain < disturbed)})."
     )
-    if len(plain) == len(disturbed):
-        text += f" (the first is nearer in {share(plain < disturbed)})"
-    return text + "."
 
 
 def better_claim(row: Row) -> str:
@@ -269,6 +283,14 @@ def better_claim(row: Row) -> str:
         f"{share(shrunk < 0)} (by {-shrunk.mean():.2g} %). All parameters together have moved by "
         f"{distances[0]} and {distances[1]} of their norm."
     )
+
+
+def claims(row: Row) -> str:
+    """What is said of a network in both figures."""
+    said = [f"**{row.title}.**", better_claim(row), lazy_claim(row)]
+    if row.left_out:
+        said.append(f"{row.left_out}, with all other runs of those seeds.")
+    return " ".join(said)
 
 
 def measured(found: Sequence[Row]) -> dict[str, float]:

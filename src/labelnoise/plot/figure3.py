@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from .few_images import Row, better_claim, draw_rows, final, lazy_claim, paired, rows
+from .few_images import Row, claims, draw_rows, final, paired, rows
 from .style import CellData, Drawing
 
 VERB = "train"
@@ -41,7 +41,7 @@ def _text(found: Sequence[Row]) -> str:
         "neurons. Lines are means over seeds, which draw the images too; bands span all seeds."
     ]
     for row in found:
-        lines = [f"**{row.title}.** {better_claim(row)} {lazy_claim(row)}"]
+        lines = [claims(row)]
         if row.settings["loss"] == "mse":
             lines.append(_mean_label(row))
         parts.append(" ".join(lines))

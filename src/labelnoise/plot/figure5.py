@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from .few_images import better_claim, draw_rows, lazy_claim, rows
+from .few_images import claims, draw_rows, rows
 from .style import CellData, Drawing
 
 VERB = "train"
@@ -37,5 +37,5 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         "deviation over the neurons. Lines are means over seeds, which draw the images too; bands "
         "span all seeds."
     ]
-    parts += [f"**{row.title}.** {better_claim(row)} {lazy_claim(row)}" for row in found]
+    parts += [claims(row) for row in found]
     return draw_rows(found, "\n\n".join(parts))

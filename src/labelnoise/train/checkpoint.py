@@ -51,6 +51,8 @@ def save_tensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a safetensors file whole; the same tensors give the same bytes."""
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # copies: tensors that share memory, as tied weights do, are refused
+    ready = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    ready = {name: tensor.contiguous() for name, tensor in ready.items()}
     with replacing(path) as temporary:
         save_file(ready, temporary, dict(metadata or {}))

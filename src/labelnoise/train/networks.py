@@ -33,7 +33,8 @@ class _Layer(nn.Module):
     def __init__(self, shape: Sequence[int], *, gain: float, ntk: bool, bias: bool) -> None:
         super().__init__()
         std = (gain / torch.Size(shape[1:]).numel()) ** 0.5
-        self.std, self.scale = (1.0, std) if ntk else (std, 1.0)
+        self.std: float = 1.0 if ntk else std
+        self.scale: float = std if ntk else 1.0
         self.weight = nn.Parameter(torch.empty(*shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
 
@@ -77,11 +78,15 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "image *pixel"]) -> Float[Tensor, "image class"]:
         """Each image's outputs."""
-        return self.last(torch.erf(self.first(x.flatten(1))))
+        outputs: Tensor = self.last(torch.erf(self.first(x.flatten(1))))
+        return outputs
 
 
 class _Block(nn.Module):
-    """Two 3×3 convolutions beside a shortcut, (shortcut + residual)/√2: the variance stays."""
+    """Two 3×3 convolutions beside a shortcut, (shortcut + residual)/√2.
+
+    The variance stays, but for the zeros beyond the edges of the image.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, ntk: bool) -> None:
         super().__init__()
@@ -97,7 +102,8 @@ class _Block(nn.Module):
         active = nn.functional.relu(x)
         residual = self.two(nn.functional.relu(self.one(active)))
         short = x if self.shortcut is None else self.shortcut(active)
-        return (short + residual) * 0.5**0.5
+        outputs: Tensor = (short + residual) * 0.5**0.5
+        return outputs
 
 
 class WideResNet(nn.Module):
@@ -127,7 +133,8 @@ class WideResNet(nn.Module):
     def forward(self, x: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image class"]:
         """Each image's outputs."""
         x = nn.functional.relu(self.blocks(self.first(x)))
-        return self.last(x.mean((-2, -1)))
+        outputs: Tensor = self.last(x.mean((-2, -1)))
+        return outputs
 
 
 def build(settings: TrainSettings, image: Sequence[int], classes: int, seed: int) -> nn.Module:
@@ -186,22 +193,31 @@ def _own_class(name: str) -> type[nn.Module]:
     return found
 
 
+def trained(network: nn.Module) -> dict[str, Tensor]:
+    """The parameters that training moves, by name; they share memory with the network's."""
+    named = network.named_parameters()
+    return {name: parameter.detach() for name, parameter in named if parameter.requires_grad}
+
+
 def first_layer_name(network: nn.Module) -> str:
-    """The name of the first layer's weight: the first parameter that has a row for each neuron.
+    """The name of the first trained layer's weight: the first one that has a row for each neuron.
 
     Raises:
-        ValueError: no parameter has more than one dimension.
+        ValueError: no trained parameter has more than one dimension.
     """
-    for name, parameter in network.named_parameters():
+    for name, parameter in trained(network).items():
         if parameter.ndim > 1:
             return name
-    raise ValueError(f"{type(network).__name__} has no layer: no parameter of two dimensions")
+    raise ValueError(
+        f"{type(network).__name__} has no layer: no trained parameter of two dimensions"
+    )
 
 
 def function_of(network: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
-    """A network as a pure function f(parameters, x); its buffers stay as they are."""
+    """A network as a pure function f(parameters, x); what is not given stays as it is."""
 
     def function(parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(network, dict(parameters), (x,))
+        outputs: Tensor = functional_call(network, dict(parameters), (x,))
+        return outputs
 
     return function

@@ -1,6 +1,6 @@
 """What a snapshot of a training measures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from labelnoise.linearize.ntk import empirical_ntk, ntk_drift
 
-from .networks import first_layer_name, function_of
-from .task import BATCH, Task
+from .networks import first_layer_name, function_of, trained
+from .task import BATCH, Task, arithmetic
 
 PER_SNAPSHOT = {
     "train_loss": ("loss on the training images, true labels", "L_train"),
@@ -28,7 +28,7 @@ Forward = Callable[[Tensor], Tensor]
 
 def outputs(forward: Forward, x: Float[Tensor, "image ..."]) -> Float[Tensor, "image class"]:
     """A network's outputs, a bounded number of images at a time."""
-    return torch.cat([forward(part) for part in x.split(BATCH)])
+    return torch.cat([forward(part) for part in torch.split(x, BATCH)])
 
 
 def performance(
@@ -60,10 +60,10 @@ class Observer:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._start = {k: v.detach().clone() for k, v in task.network.named_parameters()}
+        self._start = {name: p.clone() for name, p in trained(task.network).items()}
         self._start_norm = task.start_norm
         self._start_w_norm = task.w_norm(self._start[first_layer_name(task.network)])
-        self._drift = _Drift(task, self._start) if task.settings.ntk_drift else None
+        self._drift = _Drift(task) if task.settings.ntk_drift else None
 
     @torch.no_grad()
     def measure(self) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ class Observer:
         found = performance(
             task, outputs(network, task.x_train[:some]), outputs(network, task.x_test)
         )
-        parameters = dict(network.named_parameters())
+        parameters = trained(network)
         w_norm = task.w_norm(parameters[first_layer_name(network)])
         found |= norms(w_norm, self._start_w_norm)
         moved = sum(
@@ -82,7 +82,7 @@ class Observer:
         )
         found["distance"] = moved**0.5 / self._start_norm
         if self._drift is not None:
-            found["ntk_drift"] = self._drift.measure(parameters)
+            found["ntk_drift"] = self._drift.measure()
         scalars = {name: torch.tensor(v, dtype=torch.float64) for name, v in found.items()}
         return scalars | {"w_norm": w_norm.float().cpu()}
 
@@ -90,17 +90,16 @@ class Observer:
 class _Drift:
     """How far the NTK of the training images is from where it started."""
 
-    def __init__(self, task: Task, start: Mapping[str, Tensor]) -> None:
+    def __init__(self, task: Task) -> None:
         self._task = task
-        self._kernel = self._ntk(start)
+        self._kernel = self._ntk()
 
-    def _ntk(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        return empirical_ntk(
-            function_of(self._task.network),
-            {name: p.detach() for name, p in parameters.items()},
-            self._task.x_train,
-            memory=self._task.settings.ntk_memory * 2**20,
-        )
+    def _ntk(self) -> Tensor:
+        network, x = self._task.network.eval(), self._task.x_train
+        memory = self._task.settings.ntk_memory * 2**20
+        # bfloat16's rounding would hide a small drift
+        with arithmetic("float32", x.device.type):
+            return empirical_ntk(function_of(network), trained(network), x, memory=memory)
 
-    def measure(self, parameters: Mapping[str, Tensor]) -> float:
-        return float(ntk_drift(self._kernel, self._ntk(parameters)))
+    def measure(self) -> float:
+        return ntk_drift(self._kernel, self._ntk())

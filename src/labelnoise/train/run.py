@@ -108,7 +108,7 @@ class _Run:
         """Take all steps; the recorded measures, and the step at which it diverged, or NaN."""
         taken = len(next(iter(self._recorded.values()), []))
         with arithmetic(self._task.settings.precision, self._device):
-            for number, stop in enumerate(steps):
+            for number, stop in enumerate(steps.tolist()):
                 if number < taken:
                     continue
                 while self._trainer.step < stop:

@@ -33,8 +33,9 @@ class SpanMLP(nn.Module):
     ) -> Float[Tensor, "image class"]:
         """Each image's outputs, from its coordinates and, after them, the constants."""
         neurons, rank = self.first.weight.shape
-        coordinates, constant = x.split([rank, neurons], dim=1)
-        return self.last(torch.erf(self.first(coordinates) + constant))
+        coordinates, constant = torch.split(x, [rank, neurons], dim=1)
+        outputs: Tensor = self.last(torch.erf(self.first(coordinates) + constant))
+        return outputs
 
 
 @dataclass(frozen=True)

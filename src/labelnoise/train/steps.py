@@ -1,11 +1,9 @@
 """The step rules: (stochastic) gradient descent with redrawn labels, momentum, SAM."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .augment import Augmentation
 from .noise import batches, noisy_labels
@@ -13,6 +11,9 @@ from .task import Task
 
 CHUNK = 2**18
 """Images whose labels and augmentation are drawn at a time: bounds memory."""
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+"""One for each parameter."""
 
 
 class Trainer:
@@ -30,7 +31,7 @@ class Trainer:
         if task.settings.compile:
             self.network.compile()
         self.step = 0
-        self._parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self._parameters: list[Tensor] = [p for p in self.network.parameters() if p.requires_grad]
         self.velocity: list[Tensor] = []
         if task.settings.momentum:
             self.velocity = [torch.zeros_like(p) for p in self._parameters]
@@ -76,7 +77,7 @@ class Trainer:
             return settings.eta
         return settings.eta * (1 + math.cos(math.pi * self.step / settings.steps)) / 2
 
-    def _gradient(self, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
+    def _gradient(self, x: Tensor, labels: Tensor) -> Tensors:
         loss = self._task.loss(self.network(x), labels)
         return torch.autograd.grad(loss, self._parameters, materialize_grads=True)
 
@@ -97,38 +98,19 @@ class Trainer:
                 gradient = self.velocity
             torch._foreach_add_(self._parameters, gradient, alpha=-self._learning_rate())
 
-    def _sam_gradient(
-        self, gradient: Sequence[Tensor], x: Tensor, labels: Tensor
-    ) -> Sequence[Tensor]:
+    def _sam_gradient(self, gradient: Tensors, x: Tensor, labels: Tensor) -> Tensors:
         """The gradient at θ + ρ g/‖g‖ (Foret et al. 2021).
 
-        Same images and labels as the first pass; batch statistics are not counted twice; the
-        weights come back as they were, to the bit; a zero gradient moves nothing.
+        Same images and labels as the first pass; running statistics (buffers) are not counted
+        twice; the weights come back as they were, to the bit; a zero gradient moves nothing.
         """
+        state = [*self._parameters, *self.network.buffers()]
         with torch.no_grad():
             norm = torch.stack(torch._foreach_norm(gradient)).norm()
-            scale = self._task.settings.rho / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-            kept = [parameter.clone() for parameter in self._parameters]
-            torch._foreach_add_(self._parameters, torch._foreach_mul(gradient, scale))
-        with _statistics_kept(self.network):
-            moved = self._gradient(x, labels)
+            unit = torch._foreach_div(gradient, norm.clamp_min(torch.finfo(norm.dtype).tiny))
+            kept = [tensor.clone() for tensor in state]
+            torch._foreach_add_(self._parameters, unit, alpha=self._task.settings.rho)
+        moved = self._gradient(x, labels)
         with torch.no_grad():
-            torch._foreach_copy_(self._parameters, kept)
+            torch._foreach_copy_(state, kept)
         return moved
-
-
-@contextlib.contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch norm normalises by its batch, as in training, but keeps no record of it."""
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
-    ]
-    for module in norms:
-        module.track_running_stats = False
-    try:
-        yield
-    finally:
-        for module in norms:
-            module.track_running_stats = True

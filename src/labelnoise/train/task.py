@@ -64,7 +64,7 @@ class Task:
 
     def w_norm(self, weight: Tensor) -> Float[Tensor, "neuron"]:
         """‖w_i‖ of each neuron of the first layer, from its weight as the network has it."""
-        inside = weight.detach().flatten(1).norm(dim=1)
+        inside: Tensor = weight.detach().flatten(1).norm(dim=1)
         if self.span is None:
             return inside
         return torch.hypot(inside, self.span.rest.norm(dim=1).to(inside.dtype))
@@ -120,7 +120,7 @@ def prepare(settings: TrainSettings, images: xr.Dataset, seed: int, device: str)
     return Task(
         settings=settings,
         seed=seed,
-        network=network.to(device, memory_format=layout),
+        network=network.to(device).to(memory_format=layout),  # type: ignore[call-overload]
         x_train=x_train.to(device, memory_format=layout),
         y_train=torch.from_numpy(chosen.y_train).to(device),
         x_test=x_test.to(device, memory_format=layout),
@@ -133,13 +133,15 @@ def prepare(settings: TrainSettings, images: xr.Dataset, seed: int, device: str)
 @contextlib.contextmanager
 def arithmetic(precision: str, device: str) -> Iterator[None]:
     """The arithmetic of a training, and torch's own settings back afterwards."""
+    kind = torch.device(device).type
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     tried = torch.backends.cudnn.benchmark
     torch.set_float32_matmul_precision("high" if precision in ("tf32", "bf16") else "highest")
     torch.backends.cudnn.allow_tf32 = precision in ("tf32", "bf16")
     torch.backends.cudnn.benchmark = True  # the fastest algorithm for the shapes that come
     try:
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        # without its cache, which would keep the first step's weights to the end of the context
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(before[0])

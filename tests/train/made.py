@@ -1,0 +1,105 @@
+"""Small images and networks for the tests of trainings, and naive references."""
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from labelnoise.train.images import Split, layout
+from labelnoise.train.run import train
+from labelnoise.train.settings import TrainSettings
+
+SMALL = {
+    **{"network": "mlp", "width": 8, "train_images": 12, "test_images": 7},
+    **{"steps": 20, "snapshots": 5, "eta": 0.3, "precision": "float64"},
+}
+
+
+def settings(**given) -> TrainSettings:
+    return TrainSettings(**(SMALL | given))
+
+
+def images(shape=(3, 10, 10), classes=4, repeated=0, source=7) -> xr.Dataset:
+    """A source of 30 training and 20 test images; the first `repeated` are one image."""
+    generator = np.random.default_rng(source)
+    splits = []
+    for count in (30, 20):
+        labels = generator.permutation(np.arange(count) % classes).astype(np.uint8)
+        pixels = generator.integers(0, 256, (count, *shape), np.uint8)
+        pixels[:repeated] = pixels[0]
+        splits.append(Split(pixels, labels))
+    names = tuple(f"class{number}" for number in range(classes))
+    return layout(*splits, classes=names, white=255, description="noise")
+
+
+def curves(chosen: TrainSettings, source=None, seeds=(0,), **given):
+    """The dataset and the weights of a training."""
+    return train(chosen, images() if source is None else source, list(seeds), **given)
+
+
+def assert_same(one, other):
+    """Two trainings are the same to the last bit."""
+    xr.testing.assert_identical(one[0], other[0])
+    assert one[1].keys() == other[1].keys()
+    for name, value in one[1].items():
+        assert torch.equal(value, other[1][name]), name
+
+
+class Dropping(nn.Module):
+    """A convolution, batch norm, dropout and a dense layer; one parameter is not used."""
+
+    def __init__(self, image, classes, channels=4, rate=0.3):
+        super().__init__()
+        self.first = nn.Conv2d(image[0], channels, 3)
+        self.norm = nn.BatchNorm2d(channels)
+        self.drop = nn.Dropout(rate)
+        self.last = nn.Linear(channels, classes)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x)))
+        return self.last(self.drop(x.mean((-2, -1))))
+
+
+class Tied(nn.Module):
+    """Two layers that share a weight, and a layer that is not trained, before a dense one."""
+
+    def __init__(self, image, classes):
+        super().__init__()
+        size = int(np.prod(image))
+        self.frozen = nn.Linear(size, 6)
+        self.frozen.requires_grad_(False)
+        self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.two.weight = self.one.weight
+        self.last = nn.Linear(6, classes)
+
+    def forward(self, x):
+        x = torch.tanh(self.frozen(x.flatten(1)))
+        return self.last(torch.tanh(self.two(torch.tanh(self.one(x)))))
+
+
+class Bare(nn.Module):
+    """No parameter of two dimensions."""
+
+    def __init__(self, image, classes):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, x):
+        return self.bias.expand(len(x), -1)
+
+
+def not_a_network(image, classes):
+    """A function, where a class is asked for."""
+    return Bare(image, classes)
+
+
+class Infinite(nn.Module):
+    """Outputs that are not finite."""
+
+    def __init__(self, image, classes):
+        super().__init__()
+        self.last = nn.Linear(int(np.prod(image)), classes)
+
+    def forward(self, x):
+        return self.last(x.flatten(1)) / 0
