@@ -201,7 +201,7 @@ def _check_figure(
         )
     if "prune" in drawn_by.NEEDS:
         for cell in drawn:
-            if cell.verb == "train" and cell.settings.network != "resnet":
+            if isinstance(cell.settings, TrainSettings) and cell.settings.network != "resnet":
                 problems.append(
                     f"{where}.experiments: {module} prunes networks, and only a resnet can be; "
                     f"{cell.experiment}/{cell.path} has network {cell.settings.network}"

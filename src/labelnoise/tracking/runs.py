@@ -247,8 +247,8 @@ def _span(seeds: list[int]) -> str:
 
 def _params(recipe: Mapping[str, Any]) -> dict[str, str]:
     """A recipe's settings by their config names, one column each when runs are compared."""
-    skipped = ("code", "libraries", "settings", "grid", "together", "analysis", "cells")
-    skipped += ("experiment_verb",)
+    skipped = {"code", "libraries", "settings", "grid", "together", "analysis", "cells"}
+    skipped |= {"experiment_verb"}
     flat = {k: v for k, v in recipe.items() if k not in skipped}
     flat |= recipe.get("settings", {}) | recipe.get("analysis", {}) | recipe.get("together", {})
     if "cells" in recipe:
