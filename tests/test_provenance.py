@@ -1,7 +1,9 @@
 """What changes a code digest and what does not, on a package made for it."""
 
 import hashlib
+import importlib
 import json
+import sys
 
 import pytest
 
@@ -167,3 +169,58 @@ def test_a_file_digest_is_that_of_its_bytes(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc" * 100_000)
     assert provenance.file_digest(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """A user's package and module on the path; to import them is an error."""
+    files = {
+        "theirs/__init__.py": "raise AssertionError('imported')\n",
+        "theirs/deep/__init__.py": "",
+        "theirs/deep/net.py": "WIDTH = 3\n",
+        "spread/part.py": "A = 1\n",  # no __init__.py: a namespace
+        "single.py": "S = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [
+        ("single", "single.py"),
+        ("theirs", "theirs/__init__.py"),
+        ("theirs.deep", "theirs/deep/__init__.py"),
+        ("theirs.deep.net", "theirs/deep/net.py"),
+        ("spread.part", "spread/part.py"),
+        ("spread", None),
+        ("theirs.nothing", None),
+        ("single.nothing", None),
+        ("nothing.at.all", None),
+        ("sys", None),
+    ],
+)
+def test_the_file_of_a_module_is_found_and_not_imported(foreign, module, file):
+    assert provenance.module_file(module) == (foreign / file if file else None)
+    assert not {"theirs", "single", "spread"} & sys.modules.keys()
+
+
+def test_a_users_code_counts_and_its_comments_do_not(foreign):
+    path = foreign / "theirs" / "deep" / "net.py"
+    before = provenance.foreign_digest("theirs.deep.net:Net")
+    assert before == provenance.foreign_digest("theirs.deep.net:Other")
+    path.write_text('"""A net."""\n\nWIDTH = 3  # neurons\n', encoding="utf-8")
+    assert provenance.foreign_digest("theirs.deep.net:Net") == before
+    path.write_text("WIDTH = 4\n", encoding="utf-8")
+    assert provenance.foreign_digest("theirs.deep.net:Net") != before
+    assert not {"theirs", "single", "spread"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize("module", ["nothing", "theirs.nothing", "spread"])
+def test_users_code_that_does_not_exist_is_named(foreign, module):
+    with pytest.raises(ModuleNotFoundError, match=rf"{module}: no Python file of that name"):
+        provenance.foreign_digest(f"{module}:Net")

@@ -1,0 +1,267 @@
+"""Figures 3 and 5 show what was trained, and say of it what is so."""
+
+import re
+from functools import cache
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from labelnoise.analyze.training import summarize
+from labelnoise.linearize import is_linearized
+from labelnoise.linearize.images import linearize
+from labelnoise.plot import figure3, figure5
+from labelnoise.plot.style import CellData
+
+from ..train.made import curves, images, settings
+from .cells import assert_renders, assert_same_bytes
+
+QUANTITIES = ["train_loss", "test_loss", "norm_change_mean", "norm_change_std"]
+ALSO = ["train_accuracy", "test_accuracy", "distance"]
+RESNET = {"network": "wide_resnet", "width": 1, "steps": 4, "snapshots": 3}
+
+
+@cache
+def runs(seeds, given, network):
+    """Trainings and their linearisation, kept: many cases draw the same."""
+    chosen = settings(**dict(network), **dict(given))
+    linear = [linearize(chosen, images(), [s]) for s in seeds] if is_linearized(chosen) else []
+    return chosen, curves(chosen, seeds=seeds)[0], linear
+
+
+def cell(seeds=(0, 1, 2), experiment="mlp", gone=(), network=(), **given):
+    """A cell; the runs of the seeds `gone` are made to have diverged."""
+    network = tuple(sorted(dict(network).items()))
+    chosen, data, linear = runs(tuple(seeds), tuple(given.items()), network)
+    analysis = summarize(data).copy(deep=True)
+    for seed in gone:
+        analysis["diverged_step"].loc[{"seed": seed}] = 10.0
+        for name in QUANTITIES + ALSO:
+            analysis[name].loc[{"seed": seed, "step": slice(10, None)}] = np.nan
+    return CellData(
+        experiment=experiment,
+        grid={name: value for name, value in given.items() if name in ("tau", "rho")},
+        together={},
+        settings=chosen.model_dump(mode="json"),
+        linearize=linear,
+        analyze=[analysis],
+    )
+
+
+def noise(tau, **given):
+    return cell(tau=tau, **given)
+
+
+def sam(rho, **given):
+    return cell(rho=rho, algorithm="sam", **given)
+
+
+def resnet(make, strength):
+    return make(strength, experiment="resnet", seeds=[0, 1], network=RESNET)
+
+
+CASES = {
+    "noise": (figure3, lambda: [noise(0.0), noise(0.5)]),
+    "unsorted": (figure3, lambda: [noise(0.5), noise(0.0), noise(0.2)]),
+    "one_seed": (figure3, lambda: [noise(0.0, seeds=[4]), noise(0.5, seeds=[4])]),
+    "networks": (
+        figure3,
+        lambda: [noise(0.0), noise(0.5), resnet(noise, 0.0), resnet(noise, 0.5)],
+    ),
+    "cross_entropy": (
+        figure3,
+        lambda: [noise(t, network={"loss": "cross_entropy"}) for t in (0.0, 0.5)],
+    ),
+    "diverged": (figure3, lambda: [noise(0.0, gone=[1]), noise(0.5, gone=[2])]),
+    "sam": (figure5, lambda: [sam(0.0), sam(0.5)]),
+    "two_radii": (figure5, lambda: [sam(0.0), sam(0.1), sam(0.5)]),
+    "sam_resnet": (figure5, lambda: [resnet(sam, 0.0), resnet(sam, 0.5)]),
+    "sam_diverged": (figure5, lambda: [sam(0.0), sam(0.5, gone=[0])]),
+}
+
+
+def draw(case):
+    module, make = CASES[case]
+    return module.draw(make(), module.Options())
+
+
+@pytest.fixture(scope="module", params=CASES)
+def drawn(request):
+    yield CASES[request.param][1](), draw(request.param)
+    plt.close("all")
+
+
+def by(cells):
+    return "rho" if cells[0].settings["algorithm"] == "sam" else "tau"
+
+
+def groups(cells):
+    """The cells of each experiment from the least disturbed on, and the seeds all of them have."""
+    for name in dict.fromkeys(c.experiment for c in cells):
+        group = sorted((c for c in cells if c.experiment == name), key=lambda c: c.grid[by(cells)])
+        lost = {int(s) for c in group for s in c.analysis.seed[c.analysis.diverged_step.notnull()]}
+        yield group, [int(s) for s in group[0].analysis.seed.values if int(s) not in lost], lost
+
+
+def lines(group):
+    """What must be drawn of an experiment: label, data."""
+    what, none = {
+        "tau": ("label noise, τ", "no label noise"),
+        "rho": ("SAM, ρ", "gradient descent"),
+    }[by(group)]
+    found = {none: group[0].analysis}
+    found |= {f"{what} = {c.grid[by(group)]:g}": c.analysis for c in group[1:]}
+    if group[0].linearize:
+        found["linearised"] = xr.concat(group[0].linearize, "seed")
+        if by(group) == "tau":
+            found["linearised, mean noisy label"] = xr.concat(group[-1].linearize, "seed")
+    return found
+
+
+def test_the_table_holds_every_curve_and_nothing_else(drawn):
+    cells, drawing = drawn
+    wanted = []
+    for group, seeds, _ in groups(cells):
+        for label, data in lines(group).items():
+            for quantity in QUANTITIES + ALSO:
+                for seed in seeds:
+                    frame = data[quantity].sel(seed=seed).to_pandas().reset_index(name="value")
+                    more = {"experiment": group[0].experiment, "line": label, "seed": seed}
+                    wanted.append(frame.assign(quantity=quantity, **more))
+    keys = ["experiment", "line", "quantity", "seed", "step"]
+    wanted = pd.concat(wanted).set_index(keys)["value"].sort_index()
+    found = drawing.numbers.set_index(keys)["value"].sort_index()
+    pd.testing.assert_series_equal(found, wanted, check_index_type=False)
+    assert np.isfinite(found).all()
+
+
+def test_the_panels_show_means_over_the_seeds(drawn):
+    cells, drawing = drawn
+    panels = np.array(drawing.figure.axes).reshape(-1, len(QUANTITIES))
+    for row, (group, seeds, _) in zip(panels, groups(cells), strict=True):
+        expected = lines(group)
+        for axes, quantity in zip(row, QUANTITIES, strict=True):
+            shown = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+            assert len(shown) == len(expected)
+            for line, data in zip(shown, expected.values(), strict=True):
+                factor = 100 if quantity.startswith("norm") else 1
+                mean = factor * data[quantity].sel(seed=seeds).mean("seed")
+                np.testing.assert_allclose(line.get_ydata(), mean, rtol=1e-12)
+                np.testing.assert_array_equal(line.get_xdata(), data["step"])
+            assert len({(line.get_color(), line.get_linestyle()) for line in shown}) == len(shown)
+    labels = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert set(labels) == {label for group, *_ in groups(cells) for label in lines(group)}
+
+
+def ends(data, seeds, quantity):
+    return data[quantity].sel(seed=seeds).isel(step=-1).values
+
+
+def test_the_text_says_what_is_so(drawn):
+    cells, drawing = drawn
+    paragraphs = drawing.text.split("\n\n")[1:]
+    for text, (group, seeds, lost) in zip(paragraphs, groups(cells), strict=True):
+        plain, worst = (ends(c.analysis, seeds, "test_loss") for c in (group[0], group[-1]))
+        end = f"{worst.mean():.4f}"
+        if len(seeds) > 1:
+            end += f" ± {worst.std(ddof=1):.4f}"
+        assert f"the test loss ends at {end}, with" in text
+        assert f": lower in {sum(worst < plain)} of {len(seeds)} seeds." in text
+        norms = [ends(c.analysis, seeds, "norm_change_mean") for c in (group[0], group[-1])]
+        assert f"norm is smaller in {sum(norms[1] < norms[0])} of {len(seeds)} seeds" in text
+        assert f"(by {100 * (norms[0] - norms[1]).mean():.2g} %)" in text
+        moved = [ends(c.analysis, seeds, "distance").mean() for c in (group[-1], group[0])]
+        assert f"moved by {moved[0]:.4f} and {moved[1]:.4f} of their norm" in text
+        linear = lines(group).get("linearised")
+        assert ("It has no linearised run" in text) == (linear is None)
+        if linear is not None:
+            gaps = [abs(x - ends(linear, seeds, "test_loss")) for x in (plain, worst)]
+            assert f"{gaps[0].mean():.4f} from the one with " in text
+            assert f"{gaps[1].mean():.4f} from the one with " in text
+            assert f"nearer in {sum(gaps[0] < gaps[1])} of {len(seeds)} seeds" in text
+        assert ("diverged" in text) == bool(lost)
+        for c in group:
+            gone = int(c.analysis.diverged_step.notnull().sum())
+            if gone:
+                symbol, value = {"tau": "τ", "rho": "ρ"}[by(group)], c.grid[by(group)]
+                assert f"{symbol} = {value:g}: {gone} of 3 runs diverged" in text
+    assert "nan" not in drawing.text
+
+
+def test_figure_3_says_how_much_the_mean_label_explains(drawn):
+    cells, drawing = drawn
+    shown = by(cells) == "tau" and cells[0].settings["loss"] == "mse"
+    assert ("½τ²(C − 1)/C²" in drawing.text) == shown
+    if not shown:
+        return
+    for group, seeds, _ in groups(cells):
+        tau, found = group[-1].grid["tau"], lines(group)
+        mean_label = np.full(4, tau / 4) + (1 - tau) * np.eye(4)[0]
+        loss = ((mean_label - np.eye(4)[0]) ** 2).mean() / 2
+        reached = ends(group[-1].analysis, seeds, "train_loss").mean()
+        assert f"(C − 1)/C² = {loss:.4f} (measured: {reached:.4f})" in drawing.text
+        linear, lazy = (
+            ends(found[name], seeds, "test_loss")
+            for name in ("linearised", "linearised, mean noisy label")
+        )
+        plain, noisy = (ends(c.analysis, seeds, "test_loss") for c in (group[0], group[-1]))
+        assert (
+            f"gains {(linear - lazy).mean():.4f} in test loss where the network gains "
+            f"{(plain - noisy).mean():.4f}, and ends {abs(noisy - lazy).mean():.4f} from it"
+        ) in drawing.text
+
+
+def test_the_metrics_are_of_each_experiment(drawn):
+    cells, drawing = drawn
+    wanted = {}
+    for group, seeds, _ in groups(cells):
+        plain, worst = (ends(c.analysis, seeds, "test_loss") for c in (group[0], group[-1]))
+        name = group[0].experiment
+        wanted[f"{name} test_loss_gain"] = (plain - worst).mean()
+        wanted[f"{name} test_loss_plain"] = plain.mean()
+        if "linearised" in lines(group):
+            gap = plain - ends(lines(group)["linearised"], seeds, "test_loss")
+            wanted[f"{name} linearised_gap"] = abs(gap).mean()
+    assert drawing.metrics == pytest.approx(wanted)
+    assert all(re.fullmatch(r"[\w\-. :/]+", name, re.ASCII) for name in drawing.metrics)
+
+
+def test_it_can_be_rendered_without_a_warning(drawn):
+    assert_renders(drawn[1])
+
+
+@pytest.mark.parametrize("case", ["noise", "sam_diverged"])
+def test_the_same_cells_give_the_same_bytes(case, tmp_path):
+    assert_same_bytes(lambda: draw(case), tmp_path)
+
+
+def test_a_linearised_network_that_diverges_is_not_drawn():
+    cells = [noise(0.0), noise(0.5)]
+    for linear in cells[0].linearize:
+        linear["diverged_step"][:] = 5.0
+    drawing = figure3.draw(cells, figure3.Options())
+    runs.cache_clear()
+    assert "no linearised run to compare with, or one that diverges" in drawing.text
+    assert "linearised" not in set(drawing.numbers["line"])
+    assert not any("linearised_gap" in name for name in drawing.metrics)
+
+
+@pytest.mark.parametrize(
+    ("module", "make", "message"),
+    [
+        (figure3, lambda: [noise(0.5)], r"experiments.mlp: one cell with tau: 0 .* tau: \[0.5\]"),
+        (figure3, lambda: [noise(0.0)], r"experiments.mlp: .* at least one with more is needed"),
+        (figure3, lambda: [noise(0.0), noise(0.0)], r"got tau: \[0.0, 0.0\]"),
+        (figure5, lambda: [noise(0.0), noise(0.5)], r"one cell with rho: 0 .* rho: \[0.0, 0.0\]"),
+        (
+            figure3,
+            lambda: [noise(0.0, gone=[0, 1]), noise(0.5, gone=[2])],
+            r"experiments.mlp: a run of every seed diverged \(τ = 0: 2 of 3 .*; take a smaller eta",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(module, make, message):
+    with pytest.raises(ValueError, match=message):
+        module.draw(make(), module.Options())
