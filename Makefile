@@ -17,7 +17,7 @@ figures: $(READY) ## every figure of config/config.yaml, into results/figures
 	snakemake
 
 test: lint ## format, lint, types, then all tests
-	pytest
+	pytest --numprocesses auto --dist loadgroup
 
 lint: $(READY) ## format, lint and types only
 	ruff format --check src tests workflow/scripts benchmarks
