@@ -38,6 +38,9 @@ track: $(READY) ## log to MLflow what is not there yet
 bench: $(READY) ## steps per second of the simulator beside other ways, and of each rule
 	python benchmarks/bench_simulate.py
 	python benchmarks/bench_rules.py
+	python benchmarks/bench_ntk.py
+	python benchmarks/bench_merging.py
+	python benchmarks/bench_train.py
 
 docs: $(READY) ## write what is generated: the schema and the configuration reference
 	labelnoise docs
