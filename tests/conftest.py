@@ -9,6 +9,7 @@ import jaxtyping
 CHECKED = [
     "labelnoise.analyze.merging",
     "labelnoise.analyze.phases",
+    "labelnoise.analyze.pruning",
     "labelnoise.analyze.regimes",
     "labelnoise.analyze.scaling",
     "labelnoise.analyze.sparsity",
