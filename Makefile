@@ -17,7 +17,7 @@ figures: $(READY) ## every figure of config/config.yaml, into results/figures
 	snakemake
 
 test: lint ## format, lint, types, then all tests
-	pytest
+	pytest --numprocesses auto --dist loadgroup
 
 lint: $(READY) ## format, lint and types only
 	ruff format --check src tests workflow/scripts benchmarks
@@ -38,6 +38,9 @@ track: $(READY) ## log to MLflow what is not there yet
 bench: $(READY) ## steps per second of the simulator beside other ways, and of each rule
 	python benchmarks/bench_simulate.py
 	python benchmarks/bench_rules.py
+	python benchmarks/bench_ntk.py
+	python benchmarks/bench_merging.py
+	python benchmarks/bench_train.py
 
 docs: $(READY) ## write what is generated: the schema and the configuration reference
 	labelnoise docs

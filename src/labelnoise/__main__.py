@@ -1,26 +1,46 @@
-"""The command line: `labelnoise track`, `labelnoise ui`, `labelnoise docs`."""
+"""The command line: `labelnoise track`, `compare`, `ui` and `docs`."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
-from .track import calm_mlflow, store_uri, track
+from .tracking.records import FOLDERS
+from .tracking.stores import StoreError, calm_mlflow, shown, store_uri
 
 
 def _track(arguments: argparse.Namespace) -> int:
+    from .tracking.sync import track
+
     uri = store_uri(arguments.results, arguments.uri)
     try:
         report = track(arguments.results, uri)
-    except Exception as error:  # whatever the store does, the results are safe
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except StoreError as error:
         print(
-            f"MLflow: not everything was logged to {uri}: {first}\n"
+            f"MLflow: not everything was logged to {shown(uri)}: {error}\n"
             "MLflow: all results are safe; `make track` logs what is missing",
             file=sys.stderr,
         )
         return 1
-    print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({uri})")
+    for damaged in report.damaged:
+        print(f"MLflow: not logged: {damaged}", file=sys.stderr)
+    print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({shown(uri)})")
+    return int(bool(report.damaged))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from .tracking.compare import find, table, text, write_csv
+
+    uri = store_uri(arguments.results, arguments.uri)
+    try:
+        runs = find(uri, arguments.experiments, arguments.verb)
+        rows = table(runs, arguments.metric, arguments.sort)
+    except StoreError as error:
+        print(f"MLflow: {shown(uri)}: {error}", file=sys.stderr)
+        return 1
+    print(text(rows))
+    if arguments.csv:
+        write_csv(rows, arguments.csv)
     return 0
 
 
@@ -66,6 +86,17 @@ def main(argv: list[str] | None = None) -> int:
         "track", parents=[store], help="log to MLflow every artifact that is not there yet"
     )
     command.set_defaults(run=_track)
+    command = commands.add_parser(
+        "compare", parents=[store], help="a table of the runs of experiments, side by side"
+    )
+    command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="as in the config")
+    command.add_argument(
+        "--verb", choices=[v for v in FOLDERS if v != "plot"], default="analyze", help="whose runs"
+    )
+    command.add_argument("--metric", action="append", default=[], help="only this one; repeatable")
+    command.add_argument("--sort", metavar="COLUMN", help="sort by it; --sort=-COLUMN: downwards")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
+    command.set_defaults(run=_compare)
     command = commands.add_parser("ui", parents=[store], help="track, then open the MLflow pages")
     command.add_argument("--port", type=int, default=5000, help="where to serve them")
     command.set_defaults(run=_ui)

@@ -199,6 +199,13 @@ def _check_figure(
             f"{where}.experiments: {module} draws experiments with verb: {drawn_by.VERB}; "
             f"{other} has another"
         )
+    if "prune" in drawn_by.NEEDS:
+        for cell in drawn:
+            if isinstance(cell.settings, TrainSettings) and cell.settings.network != "resnet":
+                problems.append(
+                    f"{where}.experiments: {module} prunes networks, and only a resnet can be; "
+                    f"{cell.experiment}/{cell.path} has network {cell.settings.network}"
+                )
     if "linearize" in drawn_by.NEEDS and drawn_by.VERB == "simulate":
         for algorithm in sorted({cell.settings.algorithm for cell in drawn} - set(LINEARIZED)):
             problems.append(

@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+)
 
 from .fields import Count, Flag, Real
 
@@ -14,6 +22,9 @@ Seeds = Annotated[
     | Annotated[list[Seed], Field(min_length=1), Tag("(list)")],
     Discriminator(lambda value: "(list)" if isinstance(value, list) else "(count)"),
 ]
+
+
+Share = Annotated[Real, Field(gt=0, le=1)]
 
 
 class _Model(BaseModel):
@@ -57,7 +68,7 @@ class FigureEntry(_Model):
 
 
 class Analysis(_Model):
-    """Thresholds of the analysis."""
+    """Thresholds of the analysis, and how far networks are pruned."""
 
     lazy_threshold: Real = Field(
         default=0.1,
@@ -70,6 +81,21 @@ class Analysis(_Model):
         lt=1,
         description="Phase II starts when the mean alignment has gone this share of its way to 1",
     )
+    channels_kept: Annotated[list[Share], Field(min_length=1)] = Field(
+        default=[1.0, 0.98, 0.95, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.1],
+        description="shares of the channels that pruning by merging features leaves; 1 among them",
+    )
+    weights_kept: Annotated[list[Share], Field(min_length=1)] = Field(
+        default=[1.0, 0.7, 0.5, 0.3, 0.2, 0.14, 0.1, 0.07, 0.05, 0.03, 0.02],
+        description="shares of the weights that pruning by magnitude leaves; 1 among them",
+    )
+
+    @field_validator("channels_kept", "weights_kept")
+    @classmethod
+    def _holds_one(cls, shares: list[float]) -> list[float]:
+        if 1.0 not in shares or len(set(shares)) < len(shares):
+            raise ValueError(f"{shares} must hold 1, the unpruned network, and no share twice")
+        return shares
 
 
 class Images(_Model):

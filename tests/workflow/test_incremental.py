@@ -20,7 +20,7 @@ def test_a_reworded_comment_and_docstring_rerun_nothing(made: Checkout) -> None:
 
 
 def test_an_edit_of_the_tracker_reruns_nothing(made: Checkout) -> None:
-    made.edit("src/labelnoise/track.py", "POINTS = 101", "POINTS = 51")
+    made.edit("src/labelnoise/tracking/curves.py", "POINTS = 51", "POINTS = 101")
     assert made.planned("figure2") == set()
 
 

@@ -11,7 +11,7 @@ from .conftest import Checkout, new_checkout
 
 SIGMAS = ("0.0", "4.0")
 FIGURES = (
-    *("figure2", "figure3", "figure4", "figure5", "figure6", "lazy", "oscillation"),
+    *("figure1", "figure2", "figure3", "figure4", "figure5", "figure6", "lazy", "oscillation"),
     *("phase_diagram", "scaling", "spectrum", "table1", "width"),
 )
 

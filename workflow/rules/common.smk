@@ -19,6 +19,8 @@ os.environ.update(
 
 from labelnoise.config import ConfigError, load
 from labelnoise.provenance import foreign_digest, recipe
+from labelnoise.tracking.records import all_logged
+from labelnoise.tracking.stores import store_uri
 from labelnoise.train.download import CIFAR10_SHA256, CIFAR10_URL
 
 # nothing of what runs here reports home
@@ -40,7 +42,21 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 
 def log_to_mlflow():
     """Log what the workflow made; a tracking store that is away fails nothing."""
-    subprocess.run(TRACK, check=False)
+    results = Path("results")
+    asked = any(job.rule.name == "track" for job in workflow.dag.needrun_jobs())
+    if not asked and not all_logged(results, store_uri(results, CONFIG.tracking.uri)):
+        subprocess.run(TRACK, check=False)
+
+
+def log_what_is_left():
+    """Log what an earlier, killed call made, where this one had nothing to do.
+
+    Only a call that got to the point of running jobs: not a dry run, --lint, --unlock, a report.
+    """
+    idle = workflow.scheduler is not None and len(workflow.dag) == 0
+    hooks = idle and not workflow.execution_settings.no_hooks
+    if hooks and not workflow.dryrun and not workflow.touch:
+        log_to_mlflow()
 
 
 # what a figure is: the picture twice, the numbers behind it, and what it shows in words
@@ -127,7 +143,7 @@ def own_network(cell):
 def images_file(wildcards):
     """The images that a cell is trained on; none for a simulation."""
     cell = cell_of(wildcards)
-    return [f"results/images/{cell.settings.source}.nc"] if cell.verb == "train" else []
+    return f"results/images/{cell.settings.source}.nc" if cell.verb == "train" else []
 
 
 def train_recipe(wildcards):
@@ -168,10 +184,24 @@ def linearize_recipe(wildcards):
     )
 
 
+def prune_recipe(wildcards):
+    cell = cell_of(wildcards)
+    shares = {"channels_kept", "weights_kept"}
+    return recipe(
+        SCRIPTS / "prune.py",
+        ["labelnoise.analyze.pruning", "labelnoise.store"],
+        TRAIN_LIBRARIES,
+        seeds=cell.blocks[int(wildcards.block)],
+        pruning=CONFIG.analysis.model_dump(mode="json", include=shares),
+        **cell_recipe(cell),
+    )
+
+
 def analyze_recipe(wildcards):
     cell = cell_of(wildcards)
     # the thresholds are those of the lazy regime of a simulation
-    thresholds = {"analysis": CONFIG.analysis.model_dump(mode="json")}
+    names = {"lazy_threshold", "alignment_onset"}
+    thresholds = {"analysis": CONFIG.analysis.model_dump(mode="json", include=names)}
     return recipe(
         SCRIPTS / "analyze.py",
         [ANALYZE[cell.verb], "labelnoise.store"],

@@ -1,6 +1,12 @@
 # MLflow: what a workflow made is logged when it ends, well or not; `snakemake track` logs what is
 # missing. A store that is away fails no job.
 
+import atexit
+
+
+localrules:
+    track,
+
 
 rule track:
     log:
@@ -22,3 +28,7 @@ if CONFIG.tracking.enabled:
 
     onerror:
         log_to_mlflow()
+
+    # a call with nothing to be done runs neither
+    if workflow.is_main_process:
+        atexit.register(log_what_is_left)

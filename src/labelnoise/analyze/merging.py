@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float64
+from threadpoolctl import threadpool_limits
 
 from labelnoise.train.resnet import ResNet, ResNetSpec
 
@@ -160,8 +161,10 @@ class Merging:
         self._merge_while(under)
 
     def _merge_while(self, due: Callable[[Channels], bool]) -> None:
-        while names := [n for n, c in self.channels.items() if c.left > 1 and due(c)]:
-            self.merge_closest(max(names, key=lambda name: self.channels[name].share))
+        # products this small gain nothing from a second thread, and lose much where it has to wait
+        with threadpool_limits(limits=1, user_api="blas"):
+            while names := [n for n, c in self.channels.items() if c.left > 1 and due(c)]:
+                self.merge_closest(max(names, key=lambda name: self.channels[name].share))
 
     def merge_closest(self, name: str) -> None:
         """Merge the closest pair of a group."""

@@ -4,8 +4,10 @@ import copy
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.special import entr
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -97,11 +99,13 @@ def effective_rank(weight: Float[Tensor, "channel_out channel_in ..."]) -> float
     Args:
         weight: of a linear layer, or of a convolution, seen as channel_out × (channel_in · taps).
     """
-    values = torch.linalg.svdvals(weight.detach().flatten(1).to(torch.float64))
+    matrix = weight.detach().flatten(1).to("cpu", torch.float64).numpy()
+    # NumPy's takes a third of the time of torch's
+    values = np.linalg.svd(matrix, compute_uv=False)
     if not values.any():
         return 0.0
     share = values / values.sum()
-    return float(torch.exp(torch.special.entr(share).sum()))
+    return float(np.exp(entr(share).sum()))
 
 
 def participation_ratio(weight: Float[Tensor, "channel_out channel_in ..."]) -> float:

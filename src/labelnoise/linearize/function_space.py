@@ -34,8 +34,10 @@ def linearize(function: Network, params0: Params) -> Network:
 class FunctionSpace:
     """The linear model on its training images, in the eigenbasis of K_XX = V diag(λ) Vᵀ.
 
-    Float64 whatever K is in: over t steps the smallest eigenvalues matter at λ ~ N/(ηt), far below
-    the largest one's rounding in float32.
+    Float64 whatever K is in: after t steps eigenvalues down to λ ~ N/(ηt) show, and the rounding of
+    a decomposition in float32, some 1e-6 λ_max, would hide these. Those of K itself remain: where
+    K was computed to a relative ε, modes under ε λ_max are unknown, and predictions hold up to
+    t ~ N/(η ε λ_max).
 
     Attributes:
         eigenvalues: λ ≥ 0, ascending; rounding below 0 is set to 0.
@@ -73,7 +75,7 @@ class FunctionSpace:
 
     def predict(
         self,
-        steps: Sequence[float] | Tensor,
+        steps: Sequence[int | float] | Tensor,
         *,
         eta: float,
         targets: Float[Tensor, "train class"],

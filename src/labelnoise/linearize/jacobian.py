@@ -145,7 +145,8 @@ class Jacobian:
         unit = torch.eye(self.classes, dtype=self.out.dtype, device=self.out.device)[classes]
         slopes, gradients = vmap(pull_back)(unit[:, None].expand(-1, len(x), -1))
         del pull_back
-        rows = Rows([gradients[name].transpose(0, 1).flatten(2) for name in self.rest], [], [])
+        dense = [gradients[name].transpose(0, 1) for name in self.rest]
+        rows = Rows([part.reshape(*part.shape[:2], -1) for part in dense], [], [])
         for layer in self.layers:
             columns = layer.columns(given.pop(layer.weight))
             slope = layer.slopes(slopes.pop(layer.weight))
@@ -162,7 +163,8 @@ class Jacobian:
 
     def peak(self, x: Float[Tensor, "image ..."], classes: slice) -> int:
         """Bytes of the tensors that `evaluate` makes, at their most."""
-        with _Meter() as meter:
+        meter = _Meter()
+        with meter:
             self.evaluate(x, classes)
         return meter.peak
 
@@ -172,7 +174,7 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.alive = self.peak = 0
+        self.alive, self.peak = 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

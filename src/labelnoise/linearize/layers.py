@@ -79,7 +79,7 @@ class Layer:
         """All h_p, from the layer's inputs of dims (image, …)."""
         if self.window is None:
             return given.reshape(len(given), -1, given.shape[-1]).mT
-        patches = F.unfold(given.flatten(0, -4), **self.window)
+        patches = F.unfold(given.flatten(0, 1), **self.window)
         return patches.view(len(given), -1, *patches.shape[1:]).transpose(1, 2).flatten(2)
 
     def slopes(self, given: Tensor) -> Float[Tensor, "image class fan_out position"]:
@@ -87,7 +87,7 @@ class Layer:
         given = given.transpose(0, 1)
         if self.window is None:
             return given.reshape(*given.shape[:2], -1, given.shape[-1]).mT
-        return given.flatten(-2).flatten(2, -3).transpose(2, 3).flatten(3)
+        return given.flatten(-2).transpose(2, 3).flatten(3)
 
 
 class _Watch(TorchFunctionMode):

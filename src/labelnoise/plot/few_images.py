@@ -38,7 +38,7 @@ QUANTITIES = {
 PERCENT = ("norm_change_mean", "norm_change_std")
 
 NETWORKS = {"mlp": "MLP", "wide_resnet": "WideResNet"}
-SOURCES = {"digits": "handwritten digits", "cifar10": "CIFAR-10"}
+SOURCES = {"digits": "digits", "cifar10": "CIFAR-10"}
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,8 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         axes.set(xscale="log", yscale="log", xlabel="rank", ylabel="eigenvalue of the NTK")
         axes.set_title(name_of(settings), loc="left", fontsize=8)
         letter(axes, "abcdefgh"[number])
-        frames.append(
-            runs["eigenvalue"].to_dataframe().reset_index().assign(network=name_of(settings))
-        )
+        frame = runs["eigenvalue"].to_dataframe(name="value").reset_index()
+        frames.append(frame.assign(network=name_of(settings), quantity="eigenvalue"))
         above = (values > learnt).mean()
         ratio = np.median(values[:, 0] / np.median(values, 1))
         limit = float(runs["eta_max"].min())

@@ -86,6 +86,7 @@ class CellData:
         simulate: trajectories, one dataset a block of seeds, opened lazily.
         train: trainings, likewise.
         linearize: linearised runs, one dataset a block of seeds.
+        prune: pruned networks, one dataset a block of seeds.
         analyze: curves and phases over all seeds, one dataset.
 
     A figure is given the files of those verbs that its module `NEEDS`.
@@ -98,6 +99,7 @@ class CellData:
     simulate: Sequence[xr.Dataset] = ()
     train: Sequence[xr.Dataset] = ()
     linearize: Sequence[xr.Dataset] = ()
+    prune: Sequence[xr.Dataset] = ()
     analyze: Sequence[xr.Dataset] = ()
 
     @property

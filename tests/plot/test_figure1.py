@@ -1,0 +1,145 @@
+"""Figure 1 and the spectrum show what was trained, and say of it what is so."""
+
+from functools import cache
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+from labelnoise.analyze.pruning import prune
+from labelnoise.analyze.training import summarize
+from labelnoise.linearize.images import linearize
+from labelnoise.plot import figure1, spectrum
+from labelnoise.plot.style import CellData
+
+from ..train.made import curves, images, settings
+from .cells import assert_renders, assert_same_bytes
+
+SHARES = {"channels_kept": [1.0, 0.75, 0.5, 0.25], "weights_kept": [1.0, 0.5, 0.1]}
+RESNET = {
+    **{"network": "resnet", "width": 4, "depth": 10, "loss": "cross_entropy", "batch_size": 6},
+    **{"steps": 20, "eta": 0.1},
+}
+
+
+@cache
+def made(tau, seeds=(0, 1, 2)):
+    chosen = settings(**RESNET, tau=tau)
+    data, weights = curves(chosen, seeds=seeds)
+    return chosen, data, prune(chosen, images(), weights, seeds, **SHARES)
+
+
+def cell(tau, gone=()):
+    """A cell; the runs of the seeds `gone` are made to have diverged."""
+    chosen, data, pruned = made(tau)
+    analysis = summarize(data).copy(deep=True)
+    for seed in gone:
+        analysis["diverged_step"].loc[{"seed": seed}] = 10.0
+    blocks = [pruned.isel(seed=slice(0, 2)), pruned.isel(seed=slice(2, 3))]
+    kept = chosen.model_dump(mode="json")
+    return CellData("resnet", {"tau": tau}, {}, kept, prune=blocks, analyze=[analysis])
+
+
+@pytest.fixture(params=[(), (1,)], ids=["all", "one_diverged"])
+def cells(request):
+    yield [cell(0.3, gone=request.param), cell(0.0), cell(0.1)]
+    plt.close("all")
+
+
+def draw(cells):
+    return figure1.draw(cells, figure1.Options())
+
+
+def alive(cells):
+    gone = {int(s) for c in cells for s in c.analysis.seed[c.analysis.diverged_step.notnull()]}
+    return [seed for seed in (0, 1, 2) if seed not in gone]
+
+
+def test_it_draws_the_same_bytes_without_warnings(cells, tmp_path):
+    assert_renders(draw(cells))
+    assert_same_bytes(lambda: draw(cells), tmp_path)
+
+
+def test_the_lines_are_the_means_over_the_seeds_that_never_diverged(cells):
+    drawing, seeds = draw(cells), alive(cells)
+    accuracy, loss, merged, magnitude = drawing.figure.axes
+    for number, one in enumerate(sorted(cells, key=lambda c: c.settings["tau"])):
+        data, pruned = one.analysis.sel(seed=seeds), made(one.settings["tau"])[2].sel(seed=seeds)
+        x, y = accuracy.get_lines()[number].get_data()
+        np.testing.assert_allclose(x, data["step"] * 6 / 12)
+        np.testing.assert_allclose(y, 100 * data["test_accuracy"].mean("seed"))
+        np.testing.assert_allclose(
+            loss.get_lines()[number].get_ydata(), data["test_loss"].mean("seed")
+        )
+        for axes, method in ((merged, "merged"), (magnitude, "magnitude")):
+            x, y = axes.get_lines()[number].get_data()
+            np.testing.assert_allclose(x, 100 * pruned[f"{method}_parameters"].mean("seed"))
+            np.testing.assert_allclose(y, 100 * pruned[f"{method}_test_accuracy"].mean("seed"))
+
+
+def test_the_text_has_each_accuracy_and_counts_the_seeds(cells):
+    drawing, seeds = draw(cells), alive(cells)
+    assert "12 images" in drawing.text and "for 10 epochs" in drawing.text
+    final = {
+        c.settings["tau"]: 100 * c.analysis["test_accuracy"].sel(seed=seeds).isel(step=-1).values
+        for c in cells
+    }
+    for tau, values in final.items():
+        spread = f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
+        assert f"| {tau:g} | {spread} |" in drawing.text
+    better = int((final[0.3] > final[0.0]).sum())
+    gain = (final[0.3] - final[0.0]).mean()
+    wanted = f"τ = 0.3: more accurate than without noise in {better} of {len(seeds)} seeds (by "
+    assert f"{wanted}{gain:+.2f} points)" in drawing.text
+    assert ("1 of 3 runs diverged" in drawing.text) == (len(seeds) < 3)
+
+
+def test_pruning_is_taken_down_to_the_first_share_that_loses_too_much():
+    def kept(values):
+        dims = ("seed", "channels_kept")
+        coordinates = {"channels_kept": SHARES["channels_kept"], "seed": [0]}
+        pruned = xr.Dataset(
+            {
+                "merged_test_accuracy": (dims, [values]),
+                "merged_parameters": (dims, [[1.0, 0.6, 0.3, 0.1]]),
+            },
+            coordinates,
+        )
+        shown = figure1.Trained("", "", "", {}, xr.Dataset(), pruned)
+        return shown.taken("merged").tolist()
+
+    assert kept([0.9, 0.88, 0.4, 0.2]) == [60.0]
+    assert kept([0.9, 0.3, 0.9, 0.9]) == [100.0]  # what comes back later does not count
+    assert kept([0.9, 0.9, 0.9, 0.86]) == [10.0]
+
+
+def test_cells_that_cannot_be_compared_are_refused():
+    with pytest.raises(ValueError, match="resnet: a cell with tau: 0 is needed"):
+        draw([cell(0.1)])
+    with pytest.raises(ValueError, match="no seed is left"):
+        draw([cell(0.0, gone=(0, 1)), cell(0.1, gone=(2,))])
+
+
+def mlp(eta=0.3):
+    chosen = settings(eta=eta)
+    kept = chosen.model_dump(mode="json")
+    runs = [linearize(chosen, images(), [seed]) for seed in (0, 1)]
+    return CellData("mlp", {}, {}, kept, linearize=runs)
+
+
+def test_the_spectrum_is_drawn_from_the_largest_on(tmp_path):
+    one = mlp()
+    drawing = spectrum.draw([one], spectrum.Options())
+    values = one.linearized()["eigenvalue"].values
+    x, y = drawing.figure.axes[0].get_lines()[0].get_data()
+    assert x[0] == 1 and len(x) == 12 * 4
+    np.testing.assert_allclose(y, values.mean(0)[::-1])
+    learnt = 48 / (0.3 * 20)
+    share = (values > learnt).mean()
+    assert f"{share:.0%} of the modes lie above N/(η·steps) = {learnt:.3g}" in drawing.text
+    assert f"stable up to η = {one.linearized()['eta_max'].min():.3g} (used: 0.3)" in drawing.text
+    assert_renders(drawing)
+    assert_same_bytes(lambda: spectrum.draw([one], spectrum.Options()), tmp_path)
+    with pytest.raises(ValueError, match="no cell has a linearised run"):
+        spectrum.draw([cell(0.0)], spectrum.Options())
