@@ -399,7 +399,7 @@ def test_a_figure_has_its_cells_its_options_and_what_it_needs():
 def test_every_figure_module_says_which_files_it_needs():
     for name in plot_modules():
         needs = importlib.import_module(f"labelnoise.plot.{name}").NEEDS
-        assert set(needs) <= {"analyze", "simulate", "linearize"}, name
+        assert set(needs) <= {"analyze", "simulate", "linearize", "prune"}, name
 
 
 def test_a_figure_of_linearised_runs_is_refused_where_there_are_none(monkeypatch):

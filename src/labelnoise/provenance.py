@@ -102,7 +102,7 @@ def module_file(module: str) -> Path | None:
         if spec is None:
             return None
         folders = list(spec.submodule_search_locations or ())
-        file = Path(spec.origin) if spec.origin and spec.has_location else None
+        file = Path(spec.origin) if spec.origin else None
     return file
 
 

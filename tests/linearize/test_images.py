@@ -48,7 +48,8 @@ def trained_explicitly(chosen, seed):
             row[f"{name}_loss"] = float(((f.detach() - target) ** 2).mean() / 2)
             row[f"{name}_accuracy"] = float((f.argmax(1) == labels).double().mean())
         rows.append(row)
-        slopes = torch.autograd.grad(((out - y) ** 2).mean() / 2, list(now.values()))
+        loss = ((out - y) ** 2).mean() / 2
+        slopes = torch.autograd.grad(loss, list(now.values()), materialize_grads=True)
         with torch.no_grad():
             for p, slope in zip(now.values(), slopes, strict=True):
                 p -= chosen.eta * slope
@@ -64,6 +65,7 @@ CASES = {
     "little_memory": {"ntk_memory": 1},
     "wide_resnet": {"network": "wide_resnet", "width": 1, "eta": 0.02, "steps": 6, "snapshots": 4},
     "own": {"network": f"{HERE}:Tied", "width": None},
+    "dropout": {"network": f"{HERE}:Dropping", "width": None},
 }
 
 

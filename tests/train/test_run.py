@@ -169,6 +169,7 @@ def test_less_precise_arithmetic_is_nearly_the_same(network):
                 found[precision][name], exact[name], atol=within * scale, err_msg=precision
             )
     assert not np.array_equal(found["bf16"]["train_loss"], found["float32"]["train_loss"])
+    assert all(float(one["ntk_drift"][0, 0]) == 0 for one in found.values())
 
 
 def test_arithmetic_leaves_torch_as_it_was():
