@@ -42,8 +42,12 @@ def test_no_room_for_one_image_is_an_error():
 
 
 def test_other_errors_are_not_swallowed():
+    calls = []
+
     def broken(x):
+        calls.append(len(x))
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
         outputs(broken, torch.rand(4, 3))
+    assert calls == [4]
