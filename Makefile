@@ -35,6 +35,9 @@ ui: $(READY) ## MLflow in the browser, at http://127.0.0.1:5000
 track: $(READY) ## log to MLflow what is not there yet
 	snakemake track
 
+verify: $(READY) ## every result against its recorded digest; says what is damaged and how to heal it
+	labelnoise verify
+
 bench: $(READY) ## steps per second of the simulator beside other ways, and of each rule
 	python benchmarks/bench_simulate.py
 	python benchmarks/bench_rules.py
@@ -54,4 +57,4 @@ $(READY): pyproject.toml constraints.txt
 clean: ## remove results, keep the environment
 	rm -rf results .snakemake
 
-.PHONY: help figures test lint report ui track bench docs clean
+.PHONY: help figures test lint report ui track verify bench docs clean

@@ -1,4 +1,4 @@
-"""The command line: `labelnoise track`, `compare`, `ui` and `docs`."""
+"""The command line: `labelnoise track`, `compare`, `ui`, `verify` and `docs`."""
 
 import argparse
 import os
@@ -60,6 +60,20 @@ def _ui(arguments: argparse.Namespace) -> int:
     return os.execv(sys.executable, command)
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    from .verify import verify
+
+    report = verify(Path("results"))
+    problems = [problem for made in report.damaged for problem in made.problems]
+    print(*problems, *report.strays, sep="\n", end="\n" * bool(problems or report.strays))
+    if arguments.remove:
+        for path in (path for made in report.damaged for path in made.remove()):
+            print(f"{path}: removed")
+    found = len(problems) + len(report.strays)
+    print(f"{report.checked} files checked, {found} problems", file=sys.stderr)
+    return int(bool(report.strays) or bool(problems and not arguments.remove))
+
+
 def _docs(arguments: argparse.Namespace) -> int:
     from .reference import generated
 
@@ -100,6 +114,11 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("ui", parents=[store], help="track, then open the MLflow pages")
     command.add_argument("--port", type=int, default=5000, help="where to serve them")
     command.set_defaults(run=_ui)
+    command = commands.add_parser("verify", help="check every result against its recorded digest")
+    command.add_argument(
+        "--remove", action="store_true", help="remove what is damaged: `snakemake` makes it again"
+    )
+    command.set_defaults(run=_verify)
     command = commands.add_parser(
         "docs", help="write the JSON schema and the configuration reference from the models"
     )

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .calls import end_with_call
 from .provenance import file_digest, origin
-from .store import write_dataset, write_json
+from .store import ArtifactError, write_dataset, write_json
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +29,33 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def _recorded(path: Path) -> str | None:
+    """The digest of an input in the record beside it; None where there is no such record."""
+    # a download's record carries its whole name
+    for record in (path.with_name(f"{path.name}.json"), path.with_suffix(".json")):
+        try:
+            content = json.loads(record.read_text(encoding="utf-8"))
+            return str(content["artifacts"][str(path)])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def input_digest(path: Path) -> str:
+    """The digest of a job's input, which must be the one that its record has.
+
+    Raises:
+        ArtifactError: the file is not what the job that made it wrote.
+    """
+    found, expected = file_digest(path), _recorded(path)
+    if expected not in (None, found):
+        raise ArtifactError(
+            f"{path} is damaged: found sha256 {found}, its record has {expected}; `make verify` "
+            "lists all that is, and says how `snakemake` makes it again"
+        )
+    return found
+
+
 class Job:
     """One Snakemake job, from its `snakemake` object.
 
@@ -38,6 +66,7 @@ class Job:
     """
 
     def __init__(self, snakemake: Any) -> None:
+        end_with_call()
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._verb: str = snakemake.rule
@@ -51,7 +80,7 @@ class Job:
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         self.device = "cpu"
         self.recipe: dict[str, Any] = json.loads(snakemake.params.recipe)
-        self.inputs = {str(path): file_digest(Path(path)) for path in snakemake.input}
+        self.inputs = {str(path): input_digest(Path(path)) for path in snakemake.input}
 
     def say(self, text: str) -> None:
         """A line in the job's log and on the terminal."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # the code beside this Snakefile is the code that runs, here and in the jobs
 SOURCE = str(Path(workflow.basedir, "src"))
@@ -17,6 +18,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 )
 
+from labelnoise.calls import begin
 from labelnoise.config import ConfigError, load
 from labelnoise.provenance import foreign_digest, recipe
 from labelnoise.tracking.records import all_logged
@@ -30,6 +32,11 @@ try:
     CONFIG = load(config)
 except ConfigError as error:
     raise WorkflowError(f"the configuration is wrong:\n{error}") from None
+
+# two people in one folder: the second is told, and Snakemake's own lock keeps them apart
+if workflow.is_main_process:
+    for other in begin():
+        logger.warning(f"{other}; nothing of it is touched")
 
 
 # what every workflow ends with; also the target `track`

@@ -27,8 +27,17 @@ Forward = Callable[[Tensor], Tensor]
 
 
 def outputs(forward: Forward, x: Float[Tensor, "image ..."]) -> Float[Tensor, "image class"]:
-    """A network's outputs, a bounded number of images at a time."""
-    return torch.cat([forward(part) for part in torch.split(x, BATCH)])
+    """A network's outputs, a bounded number of images at a time; halved where memory is short."""
+    parts, done, size = [], 0, min(BATCH, len(x))
+    while done < len(x):
+        try:
+            parts.append(forward(x[done : done + size]))
+            done += size
+        except torch.cuda.OutOfMemoryError:  # of any device
+            if size == 1:
+                raise
+            size //= 2
+    return torch.cat(parts)
 
 
 def performance(
