@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 
 import pytest
 import torch
@@ -208,3 +209,16 @@ def test_a_cosine_schedule_is_half_a_cosine():
     trainer.advance(20)
     for mine, its in zip(task.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_takes_the_same_steps():
+    def state(**given):
+        _, trainer = own(network=f"{HERE}:Tied", **given)
+        trainer.advance(3)
+        return trainer.network.state_dict()
+
+    plain, compiled = state(), state(compile=True)
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-9, atol=1e-12)
