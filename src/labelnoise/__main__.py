@@ -48,7 +48,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     calm_mlflow()
     uri = store_uri(arguments.results, arguments.uri)
     if uri.startswith(("http:", "https:")):
-        print(f"MLflow: the tracking server is at {uri}")
+        print(f"MLflow: the tracking server is at {shown(uri)}")
         return 0
     if _track(arguments):
         return 1
