@@ -8,6 +8,9 @@ import pytest
 from .conftest import Checkout, new_checkout
 from .tiny import TINY, tiny_checkout
 
+LINES = TINY["experiments"]["lines"]
+DRAWN = {"drawn_by": "figure2", "experiments": ["lines"]}
+
 
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
@@ -18,8 +21,8 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"experiments": {"../../out": {}}}, ['experiments: got "../../out"', "^[a-z]"]),
-        ({"figures": {"/tmp/out": {"experiments": ["lines"]}}}, ['figures: got "/tmp/out"']),
+        ({"experiments": {"../../out": LINES}}, ["experiments.../../out: got", "^[a-z]"]),
+        ({"figures": {"/tmp/out": DRAWN}}, ["figures./tmp/out: got", "^[a-z]"]),
         ({"experiments": {"mlps": {"settings": {"tua": 1}}}}, ["settings.tua", "mean tau?"]),
         ({"experiments": {"mlps": {"grid": {"tau": [2]}}}}, ["mlps.grid.tau", "got 2", "1"]),
         ({"experiments": {"lines": {"seeds": -3}}}, ["lines.seeds", "got -3", "1"]),
