@@ -201,16 +201,17 @@ def refusal(raw: dict[str, Any]) -> list[str]:
     return lines
 
 
-often = settings(
-    max_examples=200,
+sometimes = settings(
+    max_examples=60,
     derandomize=True,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+often = settings(sometimes, max_examples=250)
 
 
-@often
+@sometimes
 @given(valid())
 def test_what_the_mistakes_are_made_in_is_valid(raw: dict[str, Any]) -> None:
     load(raw)
@@ -271,7 +272,7 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(
         assert "known: " in mine or "did you mean" in mine
 
 
-@often
+@sometimes
 @given(valid(), st.data())
 def test_a_grid_with_an_unknown_or_double_key_is_refused(
     raw: dict[str, Any], data: st.DataObject
@@ -325,7 +326,7 @@ NAMES = st.one_of(
 )
 
 
-@often
+@sometimes
 @given(valid(), NAMES, st.sampled_from(["experiments", "figures", "drawn_by", "draws"]))
 def test_a_name_that_could_lead_elsewhere_is_refused(
     raw: dict[str, Any], name: str, place: str
@@ -349,7 +350,7 @@ def test_a_name_that_could_lead_elsewhere_is_refused(
     assert "should match" in str(caught.value) or "at most 60" in str(caught.value)
 
 
-@often
+@sometimes
 @given(valid(), st.data())
 def test_no_path_of_a_cell_leads_out_of_results(raw: dict[str, Any], data: st.DataObject) -> None:
     """Whatever text stands in a grid: it is refused, or spelled as plain folders."""

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ from typing import Any
 import pytest
 
 from labelnoise import redo
-from labelnoise.bundle import BundleError, configuration, lineage, record_of
+from labelnoise.bundle import (
+    BundleError,
+    _check_current,
+    _copy_networks,
+    configuration,
+    lineage,
+    record_of,
+)
 from labelnoise.config import Cell, Config, load
 from labelnoise.provenance import file_digest
 from labelnoise.redo import compare_tables, other_versions, unpack
@@ -161,6 +169,43 @@ def test_a_figure_that_is_not_whole_is_not_bundled(
         lineage("mine")
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_given_archive_is_found_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle's configuration has no path of it; to see what is current, Snakemake needs it."""
+    monkeypatch.chdir(tmp_path)
+    calls = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        return subprocess.CompletedProcess(command, 0, "Nothing to be done", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    (tmp_path / "results/downloads").mkdir(parents=True)
+    (tmp_path / "results/downloads/x.tar.gz.json").write_text("{}")
+    for archive in ("/mine/x y.tar.gz", "results/downloads/x.tar.gz"):
+        _check_current(Path("code"), "mine", [{"verb": "images", "inputs": {archive: "1"}}])
+    given, downloaded = calls
+    assert given[-2:] == ["--config", 'images={"cifar10": "/mine/x y.tar.gz"}']
+    assert "--config" not in downloaded
+
+
+def test_networks_of_the_users_are_in_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "path/mine/deep"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("raise SystemExit('imported')")
+    (folder / "nets.py").write_text("Net = 1")  # in a folder that is a package without __init__
+    (tmp_path / "path/alone.py").write_text("Net = 2")
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    _copy_networks(["mine.deep.nets:Net", "alone:Net", "mine:Net"], tmp_path / "code")
+    source = tmp_path / "code/src"
+    found = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
+    assert found == {"mine/__init__.py", "mine/deep/nets.py", "alone.py"}
+    assert (source / "mine/deep/nets.py").read_text() == "Net = 1"
 
 
 FILES = {"code/Snakefile": b"rule all: pass\n", "figure/mine.csv": b"x\n1\n"}

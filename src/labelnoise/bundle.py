@@ -212,7 +212,7 @@ def _check_current(code: Path, figure: str, records: list[dict[str, Any]]) -> No
     for archive in archives:
         if record_of(archive) is None:  # the user's own; others are downloaded
             command += with_archive(archive)
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     output = done.stdout + done.stderr
     if done.returncode:
         raise BundleError(f"Snakemake cannot plan {figure} from the bundle:\n{output.strip()}")
