@@ -29,6 +29,12 @@ lint: $(READY) ## format, lint and types only
 report: figures ## the figures with their captions on one page, results/report.html
 	snakemake --report results/report.html
 
+bundle: $(READY) ## one archive of a figure with all to redo it: make bundle FIGURE=figure2
+	labelnoise bundle $(FIGURE)
+
+check-bundle: $(READY) ## redo it and compare: make check-bundle BUNDLE=results/bundles/figure2.zip
+	labelnoise check-bundle $(BUNDLE)
+
 ui: $(READY) ## MLflow in the browser, at http://127.0.0.1:5000
 	labelnoise ui
 
@@ -57,4 +63,4 @@ $(READY): pyproject.toml constraints.txt
 clean: ## remove results, keep the environment
 	rm -rf results .snakemake
 
-.PHONY: help figures test lint report ui track verify bench docs clean
+.PHONY: help figures test lint report ui track verify bundle check-bundle bench docs clean

@@ -221,7 +221,7 @@ MISTAKES = [  # where, what, and what the one line must hold
     (("figures", 2), {"experiments": ["two_phases"], "drawn_by": "figure2"}, ["figures.2: "]),
     (("analysis", "lazy_threshold"), 0, ["analysis.lazy_threshold: ", "got 0", "greater than 0"]),
     (("analysis", "alignment_onset"), 1, ["analysis.alignment_onset: ", "got 1", "less than 1"]),
-    (("tracking", "enabled"), "yes", ["tracking.enabled: ", '"yes"', "boolean"]),
+    (("tracking", "enabled"), "yes", ["tracking.enabled: ", '"yes"', "true or false"]),
     (("device",), "tpu", ["device: ", '"tpu"', "'cpu'"]),
 ]
 

@@ -1,4 +1,4 @@
-"""The command line: `labelnoise track`, `compare`, `ui`, `verify` and `docs`."""
+"""The command line: `labelnoise track`, `compare`, `ui`, `verify`, `bundle`, `check-bundle`, `docs`."""
 
 import argparse
 import os
@@ -48,7 +48,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     calm_mlflow()
     uri = store_uri(arguments.results, arguments.uri)
     if uri.startswith(("http:", "https:")):
-        print(f"MLflow: the tracking server is at {uri}")
+        print(f"MLflow: the tracking server is at {shown(uri)}")
         return 0
     if _track(arguments):
         return 1
@@ -72,6 +72,30 @@ def _verify(arguments: argparse.Namespace) -> int:
     found = len(problems) + len(report.strays)
     print(f"{report.checked} files checked, {found} problems", file=sys.stderr)
     return int(bool(report.strays) or bool(problems and not arguments.remove))
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    from .bundle import BundleError, bundle
+    from .provenance import file_digest
+
+    try:
+        path = bundle(arguments.figure)
+    except BundleError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {file_digest(path)}")
+    return 0
+
+
+def _check_bundle(arguments: argparse.Namespace) -> int:
+    from .bundle import BundleError
+    from .redo import check_bundle
+
+    try:
+        return int(not check_bundle(arguments.file, arguments.cores, arguments.cifar10))
+    except BundleError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _docs(arguments: argparse.Namespace) -> int:
@@ -119,6 +143,20 @@ def main(argv: list[str] | None = None) -> int:
         "--remove", action="store_true", help="remove what is damaged: `snakemake` makes it again"
     )
     command.set_defaults(run=_verify)
+    command = commands.add_parser(
+        "bundle", help="one archive of a figure, with everything to redo it, in results/bundles"
+    )
+    command.add_argument("figure", metavar="FIGURE", help="a figure that is made")
+    command.set_defaults(run=_bundle)
+    command = commands.add_parser(
+        "check-bundle",
+        help="redo a bundle's figure, with the code in it, and compare; status 0: same bytes, "
+        "1: something differs, 2: no whole bundle, or it cannot be made",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="what `bundle` wrote")
+    command.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="cores to use")
+    command.add_argument("--cifar10", type=Path, metavar="ARCHIVE", help="images, where needed")
+    command.set_defaults(run=_check_bundle)
     command = commands.add_parser(
         "docs", help="write the JSON schema and the configuration reference from the models"
     )

@@ -156,7 +156,13 @@ def _check_point(
     settings = check(model, experiment.settings | dict(point), where, found)
     for problem in found:
         key, _, rest = problem.removeprefix(f"{where}.").partition(":")
-        part = "grid." if key in point else "settings." if problem[len(where)] == "." else ""
+        part = (
+            "grid."
+            if key in {name or '""' for name in point}
+            else "settings."
+            if problem[len(where)] == "."
+            else ""
+        )
         line = f"{where}.{part}{key}:{rest}" if part else problem
         if line not in problems:
             problems.append(line)
@@ -230,7 +236,8 @@ def load(raw: Mapping[str, Any]) -> Config:
     nested: dict[str, dict[str, Any]] = {"experiments": {}, "figures": {}}
     for section, model in (("experiments", Experiment), ("figures", FigureEntry)):
         if not isinstance(raw.get(section), Mapping) or not raw[section]:
-            problems.append(f"{section}: give at least one, as a mapping of names to entries")
+            found = f"got {show(raw[section])}" if section in raw else "is missing"
+            problems.append(f"{section}: {found}; give at least one, as a mapping of names to keys")
             continue
         for name, value in raw[section].items():
             nested[section][name] = check(model, value, f"{section}.{name}", problems)

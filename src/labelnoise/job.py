@@ -111,7 +111,9 @@ class Job:
         beside: Sequence[str] = (),
     ) -> None:
         """Write the job's netCDF artifact and the record of it and of what lies `beside` it."""
-        write_dataset(data, Path(path), title=title, recipe=self.recipe, inputs=self.inputs)
+        # where a user's own file lies decides no content
+        named = {p if p.startswith("results/") else Path(p).name: d for p, d in self.inputs.items()}
+        write_dataset(data, Path(path), title=title, recipe=self.recipe, inputs=named)
         self.finish([path, *beside], metrics)
 
     def finish(self, artifacts: list[str], metrics: Mapping[str, float], caption: str = "") -> None:

@@ -97,8 +97,13 @@ def module_file(module: str) -> Path | None:
     folders: list[str] | None = None
     file: Path | None = None
     parts = module.split(".")
-    for number in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: number + 1]), folders)
+    for number, part in enumerate(parts):
+        try:
+            spec = PathFinder.find_spec(".".join(parts[: number + 1]), folders)
+        except KeyError:  # a folder without __init__.py asks for its parent, which is not imported
+            inner = [Path(folder, part) for folder in folders or ()]
+            folders, file = [str(folder) for folder in inner if folder.is_dir()], None
+            continue
         if spec is None:
             return None
         folders = list(spec.submodule_search_locations or ())

@@ -81,6 +81,16 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
     return checkout, checkout.snakemake()
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout of the smallest configuration with both verbs, made; tests leave it as it is."""
+    from .tiny import tiny_checkout
+
+    checkout = tiny_checkout(tmp_path_factory.mktemp("tiny") / "made")
+    checkout.snakemake("--cores", "2")
+    return checkout
+
+
 @pytest.fixture
 def made(first_run: tuple[Checkout, str]) -> Checkout:
     """The checkout in which everything is made; a test's edits are taken back before the next."""

@@ -42,7 +42,8 @@ if workflow.is_main_process:
 # what every workflow ends with; also the target `track`
 TRACK = [sys.executable, "-m", "labelnoise", "track"]
 if CONFIG.tracking.uri:
-    TRACK += ["--uri", CONFIG.tracking.uri]
+    # not an argument: it may hold a password, and every user can list the arguments of processes
+    os.environ.setdefault("MLFLOW_TRACKING_URI", CONFIG.tracking.uri)
 
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 

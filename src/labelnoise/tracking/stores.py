@@ -29,7 +29,9 @@ def store_uri(results: Path, configured: str | None = None) -> str:
 
 def shown(uri: str) -> str:
     """A store's address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+    # up to the last @: a password may have one, and a / too
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", uri)
+    return re.sub(r"(?i)([?&](?:ssl)?passw(?:or)?d=)[^&\s]*", r"\1***", text)
 
 
 def database(uri: str) -> Path | None:
