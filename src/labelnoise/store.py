@@ -43,7 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that failed does not know its file
+        if error.errno and not error.filename:  # a write that failed does not know its file
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
