@@ -1,6 +1,8 @@
 """Artifacts on disk: what goes in comes out, whole or not at all."""
 
 import json
+import subprocess
+import sys
 
 import netCDF4
 import numpy as np
@@ -117,6 +119,35 @@ def test_a_dataset_that_cannot_be_written_keeps_the_old_file(runs, tmp_path):
         write(broken, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_may_not_grow_is_named(runs, tmp_path):
+    """With a limit on the size of files, as under a quota or on a full disk."""
+    code = """
+import resource, sys
+from pathlib import Path
+import xarray as xr
+from labelnoise.store import write_dataset, write_json
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+data = xr.Dataset({"x": ("seed", __import__("numpy").random.default_rng(0).random(9000))})
+writes = [
+    lambda path: write_dataset(data, path, title="", recipe=RECIPE, inputs={}),
+    lambda path: write_json(["x" * 20000], path),
+]
+for write, name in zip(writes, ["a.nc", "a.json"]):
+    try:
+        write(Path(name))
+    except OSError as error:
+        print(error)
+""".replace("RECIPE", repr(RECIPE))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    netcdf, text = done.stdout.splitlines()
+    assert "a.nc: could not be written" in netcdf
+    assert " MB are free there" in netcdf
+    assert text == "[Errno 27] File too large: 'a.json'"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_writer_left_is_removed_and_other_files_are_not(tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -66,9 +67,10 @@ def _verify(arguments: argparse.Namespace) -> int:
     report = verify(Path("results"))
     problems = [problem for made in report.damaged for problem in made.problems]
     print(*problems, *report.strays, sep="\n", end="\n" * bool(problems or report.strays))
-    if arguments.remove:
-        for path in (path for made in report.damaged for path in made.remove()):
-            print(f"{path}: removed")
+    if arguments.remove and report.damaged:
+        # named one by one: Snakemake makes no file again that only finished jobs have read
+        again = [str(made.remove()) for made in report.damaged]
+        print("removed; with the options you use, run:\nsnakemake", shlex.join(again))
     found = len(problems) + len(report.strays)
     print(f"{report.checked} files checked, {found} problems", file=sys.stderr)
     return int(bool(report.strays) or bool(problems and not arguments.remove))
@@ -140,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(run=_ui)
     command = commands.add_parser("verify", help="check every result against its recorded digest")
     command.add_argument(
-        "--remove", action="store_true", help="remove what is damaged: `snakemake` makes it again"
+        "--remove", action="store_true", help="remove what is damaged, and say how to make it"
     )
     command.set_defaults(run=_verify)
     command = commands.add_parser(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno and not error.filename:  # a write that failed does not know its file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -88,6 +93,9 @@ def write_dataset(
         title: one line on what it is.
         recipe: everything that decided the content (`provenance.recipe`).
         inputs: digest of each input file by its path.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk.
     """
     configuration = {k: v for k, v in recipe.items() if k not in ("code", "libraries")}
     attributes = {
@@ -112,9 +120,16 @@ def write_dataset(
         if variable.ndim and variable.size
     }
     with replacing(path) as temporary:
-        data.assign_attrs(attributes).to_netcdf(
-            temporary, engine="netcdf4", format="NETCDF4", encoding=encoding
-        )
+        try:
+            data.assign_attrs(attributes).to_netcdf(
+                temporary, engine="netcdf4", format="NETCDF4", encoding=encoding
+            )
+        except RuntimeError as error:  # the netCDF library does not say why
+            free = shutil.disk_usage(path.parent).free / 1e6
+            raise OSError(
+                f"{path}: could not be written ({error}); {free:,.1f} MB are free there; "
+                "make room, or raise the quota, and run again"
+            ) from error
 
 
 def open_dataset(path: Path) -> "xr.Dataset":

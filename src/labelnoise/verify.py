@@ -16,7 +16,7 @@ GIVEN = ("figures", DOWNLOADS)
 KINDS = {".nc", ".safetensors", ".pdf", ".png", ".csv", ".md", ".gz"}
 """What artifacts end in."""
 
-HEAL = "`labelnoise verify --remove`, then `snakemake`"
+HEAL = "`labelnoise verify --remove`"
 STRAY = "move it away if it is yours, else delete it"
 
 
@@ -34,12 +34,12 @@ class Made:
     files: set[Path] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
-    def remove(self) -> list[Path]:
-        """Remove the record and all its files, since a job makes them together."""
-        gone = [path for path in (*sorted(self.files), self.record) if path.is_file()]
-        for path in gone:
-            path.unlink()
-        return gone
+    def remove(self) -> Path:
+        """Remove the record and all its files, which a job makes together; one to ask for."""
+        paths = [*sorted(self.files), self.record]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return paths[0]
 
 
 @dataclass
