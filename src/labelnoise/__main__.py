@@ -1,4 +1,4 @@
-"""The command line: `labelnoise track`, `compare`, `ui`, `verify`, `bundle`, `check-bundle`, `docs`."""
+"""The command line: `labelnoise track`, `compare`, `ui`, `verify`, `bundle` and so on."""
 
 import argparse
 import os
