@@ -5,6 +5,7 @@ field, by the package jsonschema: not the code that is tested.
 """
 
 import copy
+import functools
 import math
 import re
 from typing import Any
@@ -71,6 +72,7 @@ ODD: list[Any] = [
 ]
 
 
+@functools.cache
 def fields(model: Any) -> dict[str, dict[str, Any]]:
     """The JSON schema of each key of a model, able to stand alone."""
     document = model.model_json_schema()
