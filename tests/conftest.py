@@ -4,7 +4,12 @@ It must come before the first import of the modules it checks. `rng` and `simula
 left out: they hold functions that Numba compiles, which must not be wrapped.
 """
 
+import os
+
 import jaxtyping
+
+# what is tested is small: two threads would wait for each other more than they help
+os.environ["OMP_NUM_THREADS"] = "1"
 
 CHECKED = [
     "labelnoise.analyze.merging",
