@@ -88,7 +88,7 @@ def start(checkout: Checkout) -> subprocess.Popen[str]:
 
 def finish(call: subprocess.Popen[str]) -> str:
     """Wait for a call that must end well; what it said."""
-    output, _ = call.communicate(timeout=300)
+    output, _ = call.communicate(timeout=600)
     assert call.returncode == 0, output
     return output
 
@@ -133,7 +133,7 @@ def kill(victim: str, call: subprocess.Popen[str], folder: Path, chance: random.
             if victim != "snakemake":
                 with suppress(psutil.NoSuchProcess):
                     chance.choice(jobs).kill()
-            call.communicate(timeout=300)
+            call.communicate(timeout=600)
             return True
         time.sleep(0.02)
     call.communicate()
