@@ -191,11 +191,12 @@ def test_the_next_call_completes_after_each_kill(small: Small) -> None:
 def test_a_job_ends_with_its_snakemake(small: Small) -> None:
     """What a killed call left cannot write over what the next one makes."""
     folder = small.checkout.folder
-    shutil.rmtree(folder / "results/simulate", ignore_errors=True)
+    small.wipe()
     with no_process_left(folder):
         call = small.start()
         while call.poll() is None and not (jobs := jobs_in(folder)):
             time.sleep(0.02)
+        assert jobs
         time.sleep(1)  # until it has come to its frame
         call.kill()
         call.communicate()
