@@ -64,7 +64,7 @@ def snakemake(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
         preexec_fn=limit,
     )
     return done.returncode, done.stdout

@@ -88,7 +88,7 @@ def start(checkout: Checkout) -> subprocess.Popen[str]:
 
 def finish(call: subprocess.Popen[str]) -> str:
     """Wait for a call that must end well; what it said."""
-    output, _ = call.communicate(timeout=300)
+    output, _ = call.communicate(timeout=600)
     assert call.returncode == 0, output
     return output
 
@@ -133,7 +133,7 @@ def kill(victim: str, call: subprocess.Popen[str], folder: Path, chance: random.
             if victim != "snakemake":
                 with suppress(psutil.NoSuchProcess):
                     chance.choice(jobs).kill()
-            call.communicate(timeout=300)
+            call.communicate(timeout=600)
             return True
         time.sleep(0.02)
     call.communicate()
@@ -191,11 +191,12 @@ def test_the_next_call_completes_after_each_kill(small: Small) -> None:
 def test_a_job_ends_with_its_snakemake(small: Small) -> None:
     """What a killed call left cannot write over what the next one makes."""
     folder = small.checkout.folder
-    shutil.rmtree(folder / "results/simulate", ignore_errors=True)
+    small.wipe()
     with no_process_left(folder):
         call = small.start()
         while call.poll() is None and not (jobs := jobs_in(folder)):
             time.sleep(0.02)
+        assert jobs
         time.sleep(1)  # until it has come to its frame
         call.kill()
         call.communicate()
