@@ -214,7 +214,7 @@ def test_a_cosine_schedule_is_half_a_cosine():
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_network_takes_the_same_steps():
     def state(**given):
-        _, trainer = own(network=f"{HERE}:Tied", **given)
+        _, trainer = own(network=f"{HERE}:Tied", network_options={}, **given)
         trainer.advance(3)
         return trainer.network.state_dict()
 
