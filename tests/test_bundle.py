@@ -17,11 +17,11 @@ from labelnoise.bundle import (
     _copy_networks,
     configuration,
     lineage,
-    record_of,
 )
 from labelnoise.config import Cell, Config, load
 from labelnoise.provenance import file_digest
 from labelnoise.redo import compare_tables, other_versions, unpack
+from labelnoise.store import record_of
 
 SMALL = {"steps": 10, "snapshots": 3}
 EXPERIMENTS: dict[str, dict[str, Any]] = {

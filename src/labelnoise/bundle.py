@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .provenance import file_digest, module_file, origin
-from .store import replacing, write_json, write_text
+from .store import record_of, replacing, write_json, write_text
 
 FORMAT = 1
 """Goes up when the layout of a bundle changes."""
@@ -59,14 +59,6 @@ They are imported only with `LABELNOISE_ALLOW_MODULES={packages}` set.
 
 class BundleError(ValueError):
     """A figure that cannot be bundled, or a file that is not a whole bundle."""
-
-
-def record_of(path: str) -> Path | None:
-    """The record of the job that made a file; None for a file that the workflow did not make."""
-    for record in (Path(f"{path}.json"), Path(path).with_suffix(".json")):
-        if record.is_file() and str(record) != path:
-            return record
-    return None
 
 
 def lineage(figure: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import end_with_call
 from .provenance import file_digest, origin
-from .store import ArtifactError, write_dataset, write_json
+from .store import ArtifactError, record_of, write_dataset, write_json
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,14 +31,14 @@ def choose_device(wanted: str) -> str:
 
 def _recorded(path: Path) -> str | None:
     """The digest of an input in the record beside it; None where there is no such record."""
-    # a download's record carries its whole name
-    for record in (path.with_name(f"{path.name}.json"), path.with_suffix(".json")):
-        try:
-            content = json.loads(record.read_text(encoding="utf-8"))
-            return str(content["artifacts"][str(path)])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None
+    record = record_of(path)
+    if record is None:
+        return None
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return str(content["artifacts"][str(path)])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def input_digest(path: Path) -> str:

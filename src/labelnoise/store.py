@@ -25,6 +25,15 @@ class ArtifactError(ValueError):
     """A file that is not the artifact it should be: damaged, foreign or of another version."""
 
 
+def record_of(path: str | Path) -> Path | None:
+    """The record of the job that made a file; None for a file that the workflow did not make."""
+    # a download's record carries its whole name
+    for record in (Path(f"{path}.json"), Path(path).with_suffix(".json")):
+        if record.is_file() and str(record) != str(path):
+            return record
+    return None
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to; synced and renamed to `path` when the block ends well.
