@@ -38,8 +38,10 @@ def curves(chosen: TrainSettings, source=None, seeds=(0,), **given):
 
 
 def assert_same(one, other):
-    """Two trainings are the same to the last bit."""
+    """Two trainings are the same to the last bit, as files are."""
     xr.testing.assert_identical(one[0], other[0])
+    assert list(one[0].variables) == list(other[0].variables)
+    assert list(one[1]) == list(other[1])
     assert one[1].keys() == other[1].keys()
     for name, value in one[1].items():
         # bytes, since NaN is not equal to itself

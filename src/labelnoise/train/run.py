@@ -174,12 +174,15 @@ def _label(
         "ntk_drift": ("distance of the NTK from its start, over its norm there", "ΔK"),
     }
     variables = {}
-    for name, first in runs[0].items():
+    # in this order, whatever that of a checkpoint was: the file's bytes depend on it
+    for name, (long_name, symbol) in names.items():
+        if name not in runs[0]:
+            continue
+        first = runs[0][name]
         values = np.full((len(runs), len(steps), *first.shape[1:]), np.nan, first.dtype)
         for row, run in zip(values, runs, strict=True):
             row[: len(run[name])] = run[name]
         dims = ("seed", "step", "neuron")[: values.ndim]
-        long_name, symbol = names[name]
         variables[name] = (dims, values, {"long_name": long_name, "symbol": symbol, "units": "1"})
     label = {"long_name": "step at which it diverged (NaN: it did not)", "units": "step"}
     variables["diverged_step"] = (("seed",), np.asarray(diverged), label)
