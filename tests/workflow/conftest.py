@@ -60,6 +60,7 @@ class Checkout:
                 shutil.copy(source, target)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep these tests on one worker: they share the checkout in which everything is made."""
     for item in items:
