@@ -17,7 +17,8 @@ figures: $(READY) ## every figure of config/config.yaml, into results/figures
 	snakemake
 
 test: lint ## format, lint, types, then all tests
-	pytest --numprocesses auto --dist loadgroup
+	pytest --numprocesses auto --ignore tests/workflow
+	pytest tests/workflow # these share a checkout, and Snakemake uses all cores
 
 lint: $(READY) ## format, lint and types only
 	ruff format --check src tests workflow/scripts benchmarks

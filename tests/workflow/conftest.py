@@ -60,14 +60,6 @@ class Checkout:
                 shutil.copy(source, target)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests on one worker: they share the checkout in which everything is made."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("workflow"))
-
-
 def new_checkout(folder: Path) -> Checkout:
     folder.mkdir()
     checkout = Checkout(folder)

@@ -58,7 +58,7 @@ class Small:
         """As if nothing had been made, but for what MLflow has."""
         for folder in MADE:
             shutil.rmtree(self.checkout.folder / "results" / folder, ignore_errors=True)
-        shutil.rmtree(self.checkout.folder / ".snakemake")
+        shutil.rmtree(self.checkout.folder / ".snakemake", ignore_errors=True)
 
     def start(self) -> subprocess.Popen[str]:
         return start(self.checkout)
