@@ -17,15 +17,6 @@ from labelnoise.linearize.ntk import empirical_ntk, ntk_drift
 AMPLE = 10**9
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small only wait for a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Erf(nn.Module):
     def forward(self, x):
         return torch.erf(x)
