@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
@@ -218,6 +219,14 @@ def test_a_users_code_counts_and_its_comments_do_not(foreign):
     path.write_text("WIDTH = 4\n", encoding="utf-8")
     assert provenance.foreign_digest("theirs.deep.net:Net") != before
     assert not {"theirs", "single", "spread"} & sys.modules.keys()
+
+
+def test_a_compiled_module_counts_as_its_file(foreign):
+    path = foreign / f"compiled{EXTENSION_SUFFIXES[0]}"
+    path.write_bytes(b"\x7fELF\xff")
+    before = provenance.foreign_digest("compiled:Net")
+    path.write_bytes(b"\x7fELF\xfe")
+    assert provenance.foreign_digest("compiled:Net") != before
 
 
 @pytest.mark.parametrize("module", ["nothing", "theirs.nothing", "spread"])

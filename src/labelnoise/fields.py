@@ -21,6 +21,9 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Step = Annotated[int, Field(strict=True, ge=0)]
 Flag = Annotated[bool, Field(strict=True)]
 
+DIVERGED = 1e10
+"""A residual, or a training's loss, beyond this or not finite is divergence."""
+
 
 class Recorded(BaseModel):
     """Settings of what runs for a number of steps and is recorded at some of them."""

@@ -114,6 +114,8 @@ def module_file(module: str) -> Path | None:
 def foreign_digest(name: str) -> str:
     """SHA-256 of the syntax tree of the module in `package.module:Class`; not of what it imports.
 
+    Of a compiled module, of its file.
+
     Raises:
         ModuleNotFoundError: there is no file of that name.
     """
@@ -121,7 +123,7 @@ def foreign_digest(name: str) -> str:
     path = module_file(module)
     if path is None:
         raise ModuleNotFoundError(f"{module}: no Python file of that name on PYTHONPATH")
-    return _tree_digest(path)[0]
+    return _tree_digest(path)[0] if path.suffix == ".py" else file_digest(path)
 
 
 def recipe(script: Path, modules: Iterable[str], libraries: Iterable[str], **content: Any) -> str:

@@ -79,7 +79,7 @@ def test_it_ends_the_same_wherever_it_was_interrupted(case, tmp_path):
 
 
 def test_a_run_that_diverged_ends_the_same(tmp_path):
-    chosen = settings(eta=60.0, steps=400, snapshots=81)
+    chosen = settings(eta=5.0, steps=400, snapshots=201)
     whole, kept = curves(chosen), files(tmp_path, [0])
     step = float(whole[0]["diverged_step"][0])
     assert 10 < step < 400

@@ -191,6 +191,11 @@ def test_a_network_that_is_none_is_refused(network, parts):
     assert [part for part in parts if part not in str(error.value)] == []
 
 
+def test_allowed_packages_may_be_listed_with_spaces(monkeypatch):
+    monkeypatch.setenv("LABELNOISE_ALLOW_MODULES", f"another, {HERE.partition('.')[0]} ")
+    assert settings(**OWN).own_network
+
+
 def test_nothing_is_imported_that_is_not_allowed(monkeypatch):
     monkeypatch.setenv("LABELNOISE_ALLOW_MODULES", "another,one")
     with pytest.raises(ValidationError, match="if you trust it, set"):

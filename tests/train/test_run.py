@@ -139,7 +139,7 @@ def test_seeds_are_distinct_and_at_least_one(seeds):
 def test_a_loss_that_is_infinite_at_the_start_is_an_error():
     source = images()
     chosen = own("Infinite")
-    with pytest.raises(ValueError, match="seed 0: the loss is not finite at the start"):
+    with pytest.raises(ValueError, match="seed 0: the first loss is inf"):
         curves(chosen, source)
 
 

@@ -18,4 +18,4 @@ if job.recipe["experiment_verb"] == "train":
 else:
     runs = two_layer.linearize(settings, seeds, progress=job.progress(settings.steps))
 title = f"Linearised networks: {job.recipe['experiment']}"
-job.save(runs, snakemake.output.data, title, {"steps": settings.steps, "seeds": len(seeds)})
+job.save(runs, snakemake.output.data, title, {"steps": settings.steps, "runs": len(seeds)})

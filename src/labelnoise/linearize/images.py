@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import vjp
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.fields import DIVERGED, snapshot_steps
 from labelnoise.train.networks import first_layer_name, function_of, trained
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
@@ -105,7 +105,7 @@ def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], Function
     start_norm = task.w_norm(start[first_layer_name(task.network)])
     for number, (out, out_test, norm) in enumerate(zip(train, test, w_norms, strict=True)):
         found = performance(task, out, out_test)
-        if not np.isfinite(found["train_loss"]):
+        if not found["train_loss"] <= DIVERGED:  # true for NaN
             break
         found |= norms(norm, start_norm)
         found["distance"] = float(moved[number].clamp(min=0).sqrt()) / task.start_norm

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.fields import DIVERGED, snapshot_steps
 from labelnoise.simulate.compiled import linear, linear_gd
-from labelnoise.simulate.engines import DIVERGED, Run
+from labelnoise.simulate.engines import Run
 from labelnoise.simulate.observe import PER_NETWORK
 from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.reduction import no_reduction

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Float64
 
+from labelnoise.fields import DIVERGED
+
 from . import compiled
 from .chain import chain_levels, moves, thresholds
-from .engines import DIVERGED, Run
+from .engines import Run
 
 WORDS = 2**22
 """At most so many random words of the chain are held at a time."""

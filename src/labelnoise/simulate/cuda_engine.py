@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Float64
 from numba import cuda, float64
 
-from .engines import DIVERGED, Run
+from labelnoise.fields import DIVERGED
+
+from .engines import Run
 
 MOST_NEURONS = 256
 """Neurons of a core that a block takes: reduced cores have d + 1."""

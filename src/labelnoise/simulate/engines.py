@@ -15,9 +15,6 @@ from .problem import Problem, label_noise, sample_order
 from .reduction import Reduction
 from .settings import Settings
 
-DIVERGED = 1e10
-"""A residual beyond this, or not finite, is divergence: labels are of order σ."""
-
 
 @dataclass(frozen=True)
 class Run:

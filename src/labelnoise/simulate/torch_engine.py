@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from labelnoise.fields import DIVERGED
+
 from .chain import chain_levels
-from .engines import DIVERGED, Run
+from .engines import Run
 from .rules import gd_step, oscillation_step, sam_step, sgd_step
 
 

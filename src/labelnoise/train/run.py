@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.fields import DIVERGED, snapshot_steps
 
 from .checkpoint import Checkpoint
 from .observe import PER_SNAPSHOT, Observer
@@ -37,7 +37,7 @@ def train(
     """Train a network on images, once for each seed (paper §4.5).
 
     A run is a pure function of `settings`, `images` and its seed; on the CPU also to the last bit,
-    whether it was interrupted or not. A run whose loss is no longer finite is a result: its
+    whether it was interrupted or not. A run whose loss exceeds 10¹⁰ is a result: its
     snapshots from then on are NaN and `diverged_step` holds the step of the first of them.
 
     Args:
@@ -117,11 +117,10 @@ class _Run:
                     if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                         self._save()
                 measured = self._observer.measure()
-                if not torch.isfinite(measured["train_loss"]):
+                loss = float(measured["train_loss"])
+                if not loss <= DIVERGED:  # true for NaN
                     if not number:
-                        raise ValueError(
-                            f"seed {self._task.seed}: the loss is not finite at the start"
-                        )
+                        raise ValueError(f"seed {self._task.seed}: the first loss is {loss:.3g}")
                     break
                 for name, value in measured.items():
                     self._recorded.setdefault(name, []).append(value)

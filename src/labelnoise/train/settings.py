@@ -139,7 +139,7 @@ class TrainSettings(Recorded):
             )
         module = network.partition(":")[0]
         package = module.partition(".")[0]
-        if package not in os.environ.get(ALLOWED, "").split(","):
+        if package not in map(str.strip, os.environ.get(ALLOWED, "").split(",")):
             raise ValueError(
                 f"{network} would import the package {package}; if you trust it, set the "
                 f"environment variable {ALLOWED}={package}"

@@ -101,8 +101,9 @@ class Trainer:
     def _sam_gradient(self, gradient: Tensors, x: Tensor, labels: Tensor) -> Tensors:
         """The gradient at θ + ρ g/‖g‖ (Foret et al. 2021).
 
-        Same images and labels as the first pass; running statistics (buffers) are not counted
-        twice; the weights come back as they were, to the bit; a zero gradient moves nothing.
+        Same images and labels as the first pass, though a network's own dropout is drawn again;
+        running statistics (buffers) are not counted twice; the weights come back as they were, to
+        the bit; a zero gradient moves nothing.
         """
         state = [*self._parameters, *self.network.buffers()]
         with torch.no_grad():
