@@ -1,5 +1,6 @@
 """Throw-away checkouts of the project in which Snakemake runs for real, on config/smoke.yaml."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from labelnoise.tracking.records import FOLDERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +44,16 @@ class Checkout:
         """The jobs that a call would run, without the figure targets themselves."""
         output = self.snakemake("--dry-run", *arguments)
         return set(re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE))
+
+    def digests(self) -> dict[str, str]:
+        """The digest of every artifact; a record says also when it was made, and is left out."""
+        results = self.folder / "results"
+        return {
+            str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for folder in FOLDERS.values()
+            for path in sorted((results / folder).rglob("*"))
+            if path.is_file() and path.suffix != ".json"
+        }
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace text in a file of the checkout."""

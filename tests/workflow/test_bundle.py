@@ -12,6 +12,8 @@ import pytest
 
 from .conftest import Checkout
 
+pytestmark = pytest.mark.xdist_group("tiny")
+
 
 def labelnoise(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line, with the code of a checkout where the folder is one."""

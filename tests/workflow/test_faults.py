@@ -18,7 +18,8 @@ import pytest
 from labelnoise.store import SCHEMA_VERSION, write_json
 
 from .conftest import Checkout, new_checkout
-from .test_run import digests
+
+pytestmark = pytest.mark.xdist_group("faults")
 
 SMALL = """
 experiments:
@@ -41,7 +42,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, dict[str,
     checkout = new_checkout(tmp_path_factory.mktemp("faults") / "small")
     (checkout.folder / "config/smoke.yaml").write_text(SMALL)
     checkout.snakemake("figure2")
-    return checkout, digests(checkout.folder)
+    return checkout, checkout.digests()
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def small(first: tuple[Checkout, dict[str, str]]) -> Iterator[Checkout]:
     """It, as it must be again after each test."""
     checkout, undisturbed = first
     yield checkout
-    assert digests(checkout.folder) == undisturbed
+    assert checkout.digests() == undisturbed
     assert not list((checkout.folder / "results").rglob("*.part.*"))
 
 

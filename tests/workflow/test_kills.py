@@ -3,7 +3,6 @@
 LABELNOISE_KILLS says how many kills (6), LABELNOISE_KILL_SEED where the random moments start (0).
 """
 
-import hashlib
 import json
 import os
 import random
@@ -24,6 +23,8 @@ import pytest
 from mlflow import MlflowClient
 
 from .conftest import Checkout, new_checkout
+
+pytestmark = pytest.mark.xdist_group("kills")
 
 KILLS = int(os.environ.get("LABELNOISE_KILLS", "6"))
 SEED = int(os.environ.get("LABELNOISE_KILL_SEED", "0"))
@@ -51,9 +52,6 @@ class Small:
     undisturbed: dict[str, str]
     seconds: float
 
-    def digests(self) -> dict[str, str]:
-        return digests(self.checkout.folder / "results")
-
     def wipe(self) -> None:
         """As if nothing had been made, but for what MLflow has."""
         for folder in MADE:
@@ -62,16 +60,6 @@ class Small:
 
     def start(self) -> subprocess.Popen[str]:
         return start(self.checkout)
-
-
-def digests(results: Path) -> dict[str, str]:
-    """The digest of every file but the records, which say when it was made."""
-    return {
-        str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in MADE
-        for path in sorted((results / folder).rglob("*"))
-        if path.is_file() and path.suffix != ".json"
-    }
 
 
 def start(checkout: Checkout) -> subprocess.Popen[str]:
@@ -99,7 +87,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     (checkout.folder / "config/small.yaml").write_text(SMALL)
     started = time.monotonic()
     finish(start(checkout))
-    undisturbed = digests(checkout.folder / "results")
+    undisturbed = checkout.digests()
     assert len(undisturbed) == 2 + 2 + 4 + 1 + 2
     return Small(checkout, undisturbed, time.monotonic() - started)
 
@@ -180,7 +168,7 @@ def test_the_next_call_completes_after_each_kill(small: Small) -> None:
                 assert "LockException" not in output
             counts["completed"] += 1
             print(f"completed: {dict(counts)}", flush=True)
-            assert small.digests() == small.undisturbed
+            assert small.checkout.digests() == small.undisturbed
             assert_mlflow_has_each_once(folder)
             assert not [
                 p for p in (folder / "results").rglob("*.part.*") if "mlflow" not in p.parts
@@ -203,7 +191,7 @@ def test_a_job_ends_with_its_snakemake(small: Small) -> None:
         _, alive = psutil.wait_procs(jobs, timeout=30)
         assert not alive
         finish(small.start())
-    assert small.digests() == small.undisturbed
+    assert small.checkout.digests() == small.undisturbed
 
 
 def test_a_second_person_is_told_and_harms_nothing(small: Small) -> None:
@@ -222,7 +210,7 @@ def test_a_second_person_is_told_and_harms_nothing(small: Small) -> None:
         assert told and int(told[1]) == first.pid, output
         assert "Traceback" not in output
         assert "another snakemake" not in finish(first)
-    assert small.digests() == small.undisturbed
+    assert small.checkout.digests() == small.undisturbed
     assert not list((folder / ".snakemake/locks").glob("*"))
     assert not list((folder / ".snakemake/calls").iterdir())
     assert_mlflow_has_each_once(folder)

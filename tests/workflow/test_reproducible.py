@@ -1,6 +1,5 @@
 """The same bits from the same configuration, whatever the folder, machine settings or cores."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -9,16 +8,7 @@ import pytest
 from .conftest import Checkout
 from .tiny import tiny_checkout
 
-
-def digests(folder: Path) -> dict[str, str]:
-    """The digest of every artifact under results/: not of logs, records and MLflow's files."""
-    results = folder / "results"
-    return {
-        str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for kind in ("nc", "safetensors", "png", "pdf", "csv", "md")
-        for path in sorted(results.rglob(f"*.{kind}"))
-        if "mlflow" not in path.parts
-    }
+pytestmark = pytest.mark.xdist_group("tiny")
 
 
 def test_a_clean_checkout_elsewhere_gives_the_same_bytes(
@@ -42,6 +32,6 @@ def test_a_clean_checkout_elsewhere_gives_the_same_bytes(
         other.snakemake("--cores", "1")
     finally:
         os.umask(before)
-    first, again = digests(tiny.folder), digests(other.folder)
+    first, again = tiny.digests(), other.digests()
     assert len(first) == 21  # images, 4 × (runs, analysis), 2 weights, 2 linearised, 8 of figures
     assert again == first

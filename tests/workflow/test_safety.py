@@ -76,6 +76,7 @@ def test_a_password_of_the_tracking_store_goes_nowhere(tmp_path: Path) -> None:
         assert not file.is_file() or b"h0rse" not in file.read_bytes(), file
 
 
+@pytest.mark.xdist_group("tiny")
 def test_a_description_includes_no_file_in_the_report(tiny: Checkout, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("h0rse")
     changed = {"figures": {"figure2": {"description": f"Lines.\n\n.. include:: {tmp_path}/secret"}}}

@@ -6,6 +6,8 @@ from mlflow.entities import Run, ViewType
 
 from .conftest import Checkout
 
+pytestmark = pytest.mark.xdist_group("smoke")
+
 
 def runs(checkout: Checkout, experiment: str) -> list[Run]:
     client = MlflowClient(f"sqlite:///{checkout.folder}/results/mlflow/mlflow.db")
