@@ -17,8 +17,7 @@ figures: $(READY) ## every figure of config/config.yaml, into results/figures
 	snakemake
 
 test: lint ## format, lint, types, then all tests
-	pytest --numprocesses auto --ignore tests/workflow
-	pytest tests/workflow # these share a checkout, and Snakemake uses all cores
+	pytest --numprocesses auto --dist loadgroup # tests of a group share a checkout
 
 lint: $(READY) ## format, lint and types only
 	ruff format --check src tests workflow/scripts benchmarks

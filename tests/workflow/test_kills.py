@@ -22,6 +22,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from labelnoise.provenance import file_digest
+
 from .conftest import Checkout, new_checkout
 
 pytestmark = pytest.mark.xdist_group("kills")
@@ -138,8 +140,7 @@ def assert_mlflow_has_each_once(folder: Path) -> None:
     )
     records = [path for made in MADE for path in (results / made).rglob("*.json")]
     assert logged == sorted(
-        (json.loads(text)["artifact"], hashlib.sha256(text).hexdigest())
-        for text in (path.read_bytes() for path in records)
+        (json.loads(path.read_bytes())["artifact"], file_digest(path)) for path in records
     )
 
 
