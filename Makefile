@@ -44,12 +44,13 @@ track: $(READY) ## log to MLflow what is not there yet
 verify: $(READY) ## every result against its recorded digest; says what is damaged and how to heal it
 	labelnoise verify
 
-bench: $(READY) ## steps per second of the simulator beside other ways, and of each rule
+bench: figures ## steps per second beside other ways; what each part costs
 	python benchmarks/bench_simulate.py
 	python benchmarks/bench_rules.py
 	python benchmarks/bench_ntk.py
 	python benchmarks/bench_merging.py
 	python benchmarks/bench_train.py
+	python benchmarks/bench_tracking.py
 
 docs: $(READY) ## write what is generated: the schema and the configuration reference
 	labelnoise docs

@@ -1,5 +1,6 @@
 """Whose locks are stale is told by the operating system, not by what files say."""
 
+import fcntl
 import json
 import os
 import platform
@@ -44,6 +45,20 @@ def staying() -> subprocess.Popen[str]:
 def end(process: subprocess.Popen[str], how: signal.Signals) -> None:
     process.send_signal(how)
     process.communicate()
+
+
+def test_calls_that_begin_together_look_around_one_after_the_other() -> None:
+    CALLS.mkdir()
+    one = os.open(CALLS, os.O_RDONLY)
+    fcntl.flock(one, fcntl.LOCK_EX)  # a call that looks around
+    other = subprocess.Popen(
+        [sys.executable, "-c", BEGIN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.wait(2)
+    assert list(CALLS.iterdir()) == []
+    os.close(one)
+    assert other.communicate(timeout=60) == ("[]\n", "")
 
 
 def test_a_lock_that_no_killed_call_left_is_not_touched() -> None:
