@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import resource
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -111,6 +113,30 @@ def test_a_server_killed_in_mid_run(
     assert project.track(server.uri) == 0
     assert whole(project, server.uri)
     server.kill()
+
+
+def test_a_store_whose_making_is_killed(project: Project) -> None:
+    """MLflow makes one in many steps, and cannot use what a kill leaves in the middle of them."""
+    database = project.folder / "results/mlflow/mlflow.db"
+    database.unlink()
+    killed = 0
+    for moment in (0.0, 0.2, 0.4, 0.8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "labelnoise", "track"], cwd=project.folder
+        )
+        while not list(database.parent.glob(f".{database.name}.*.part.db")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        if database.exists():
+            break
+        killed += 1
+    assert killed > 1
+    assert project.track() == 0
+    assert whole(project)
+    assert not list(database.parent.glob(".*"))
 
 
 def test_an_artifact_disk_that_is_full(project: Project, capfd: pytest.CaptureFixture[str]) -> None:

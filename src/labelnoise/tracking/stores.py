@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from ..store import replacing
+
 CONNECT = 5.0
 """Seconds in which a tracking server must take a connection."""
 LOCKED = 30.0
@@ -71,6 +73,22 @@ def reach(uri: str) -> None:
             raise StoreError(f"{error}, after {LOCKED:g} s of waiting") from None
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{error}; move it away, and a new one is made") from None
+
+
+def create(uri: str) -> None:
+    """Make an SQLite store that is not there yet: whole, or, if this is killed, not at all.
+
+    MLflow makes it in many steps, and cannot use one that was left in the middle of them.
+    """
+    file = database(uri)
+    if file is None or file.exists():
+        return
+    from mlflow import MlflowClient
+
+    for journal in file.parent.glob(f".{file.name}.*-journal"):
+        journal.unlink()  # of one that was killed; it is no part of what is made now
+    with replacing(file) as temporary:
+        MlflowClient(f"sqlite:///{temporary}").search_experiments()
 
 
 def _reach_server(uri: str) -> None:

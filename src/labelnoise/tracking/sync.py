@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..store import ArtifactError
 from .records import mark_logged, read_records, state
-from .stores import StoreError, calm_mlflow, database, reach, reason, silence
+from .stores import StoreError, calm_mlflow, create, database, reach, reason, silence
 
 PATIENCE = 120.0
 """Seconds to wait for another process that is logging to the same store."""
@@ -57,6 +57,7 @@ def track(results: Path, uri: str) -> Report:
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{store}.lock", timeout=PATIENCE):
+            create(uri)
             logger = Logger(mlflow.MlflowClient(uri), results, uri, records)
             for record in records.values():
                 try:
