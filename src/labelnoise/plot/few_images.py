@@ -166,8 +166,29 @@ def curve(line: Line, quantity: str) -> xr.DataArray:
     return line.data[quantity] * (100 if quantity in PERCENT else 1)
 
 
+BANDS = (
+    "Lines are means over seeds; a band spans the differences, seed by seed, to the grey line: "
+    "where the band leaves that line out, all seeds agree."
+)
+"""What `band` gives, for a caption."""
+
+
+def band(values: xr.DataArray, plain: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """From the least to the greatest difference to the undisturbed runs, above their mean.
+
+    Runs of a seed share images and start, so that they differ much less than the seeds do.
+
+    Args:
+        values: over seed and another dimension.
+        plain: the same of the undisturbed runs.
+    """
+    difference, mean = values - plain, plain.mean("seed")
+    low, high = mean + difference.min("seed"), mean + difference.max("seed")
+    return np.asarray(low.values), np.asarray(high.values)
+
+
 def draw_rows(found: Sequence[Row], text: str) -> Drawing:
-    """Draw the networks, one a row; bands are over all seeds."""
+    """Draw the networks, one a row."""
     import matplotlib.pyplot as plt
     import pandas as pd
 
@@ -179,7 +200,7 @@ def draw_rows(found: Sequence[Row], text: str) -> Drawing:
     for number, (row, axes) in enumerate(zip(found, panels, strict=True)):
         for column, (one, quantity) in enumerate(zip(axes, QUANTITIES, strict=True)):
             for line in row.lines:
-                handles.setdefault(line.label, _draw(one, line, quantity))
+                handles.setdefault(line.label, _draw(one, line, row.plain, quantity))
             _finish(one, row, quantity)
             letter(one, chr(ord("a") + number * len(QUANTITIES) + column))
             if number == len(found) - 1:
@@ -191,12 +212,11 @@ def draw_rows(found: Sequence[Row], text: str) -> Drawing:
     return Drawing(figure, numbers, text, measured(found))
 
 
-def _draw(axes: Axes, line: Line, quantity: str) -> Line2D:
+def _draw(axes: Axes, line: Line, plain: Line, quantity: str) -> Line2D:
     values = curve(line, quantity)
-    steps, several = values["step"].values, values.sizes["seed"] > 1
-    if several:
-        low, high = values.min("seed"), values.max("seed")
-        axes.fill_between(steps, low, high, color=line.color, alpha=0.18, linewidth=0)
+    steps = values["step"].values
+    low, high = band(values, curve(plain, quantity))
+    axes.fill_between(steps, low, high, color=line.color, alpha=0.18, linewidth=0)
     (drawn,) = axes.plot(
         steps, values.mean("seed"), color=line.color, linestyle=line.style, linewidth=1.2
     )
@@ -213,7 +233,8 @@ def _finish(axes: Axes, row: Row, quantity: str) -> None:
     elif quantity == "test_loss":
         # the first steps, from outputs of order 1, would hide what is compared
         later = [curve(line, quantity).sel(step=slice(last / 20, None)) for line in row.lines]
-        low, high = min(float(c.min()) for c in later), max(float(c.max()) for c in later)
+        bands = np.array([band(values, later[0]) for values in later])
+        low, high = bands.min(), bands.max()
         room = 0.06 * (high - low)
         axes.set_ylim(low - room, high + room)
     elif quantity == "norm_change_mean":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from .few_images import SOURCES, mean_spread, share
+from .few_images import BANDS, SOURCES, band, mean_spread, share
 from .style import (
     TEXT_WIDTH,
     CellData,
@@ -117,11 +117,13 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     accuracy, loss, *pruning = figure.subplots(1, 4)
     handles: dict[str, Line2D] = {}
     for one in shown:
-        handles[one.label] = _line(accuracy, one, one.epochs, 100 * one.curves["test_accuracy"])
-        _line(loss, one, one.epochs, one.curves["test_loss"])
+        both = one, shown[0]
+        accuracies = [100 * it.curves["test_accuracy"] for it in both]
+        handles[one.label] = _line(accuracy, one, one.epochs, *accuracies)
+        _line(loss, one, one.epochs, *(it.curves["test_loss"] for it in both))
         for axes, method in zip(pruning, KEPT, strict=True):
             kept = 100 * one.pruned[f"{method}_parameters"].mean("seed").values
-            _line(axes, one, kept, 100 * one.pruned[f"{method}_test_accuracy"])
+            _line(axes, one, kept, *(100 * it.pruned[f"{method}_test_accuracy"] for it in both))
     _finish_training(accuracy, loss, shown)
     for axes, title in zip(pruning, ("features merged", "smallest weights cut"), strict=True):
         axes.set(xlabel="parameters kept [%]", ylabel="test accuracy [%]", xscale="log")
@@ -166,11 +168,12 @@ def _trained(cells: Sequence[CellData]) -> list[Trained]:
     ]
 
 
-def _line(axes: Axes, one: Trained, x: np.ndarray, values: xr.DataArray) -> Line2D:
-    """The mean over seeds and a band over all of them."""
-    if values.sizes["seed"] > 1:
-        low, high = values.min("seed").values, values.max("seed").values
-        axes.fill_between(x, low, high, color=one.color, alpha=0.18, linewidth=0)
+def _line(
+    axes: Axes, one: Trained, x: np.ndarray, values: xr.DataArray, plain: xr.DataArray
+) -> Line2D:
+    """The mean over seeds and the band of differences to those without noise."""
+    low, high = band(values, plain)
+    axes.fill_between(x, low, high, color=one.color, alpha=0.18, linewidth=0)
     mean = values.mean("seed").values
     (drawn,) = axes.plot(x, mean, color=one.color, linestyle=one.style)
     return drawn
@@ -213,7 +216,7 @@ def _text(shown: Sequence[Trained]) -> str:
         f"batches of {plain.batch}; labels are redrawn with probability τ at every step. Test "
         "accuracy and loss, and the accuracy of pruned networks, not trained again: features "
         "merged (IFM; real, smaller networks) or the smallest weights of all layers set to zero. "
-        "Lines are means over seeds, bands span them; the grey line is chance."
+        f"{BANDS} The thin line is chance."
     )
     rows = [
         f"| τ | test accuracy [%] | test loss | parameters [%] at −{DROP:g} points, merged | "

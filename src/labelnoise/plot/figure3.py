@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from .few_images import Row, claims, draw_rows, final, paired, rows
+from .few_images import BANDS, Row, claims, draw_rows, final, paired, rows
 from .style import CellData, Drawing
 
 VERB = "train"
@@ -38,7 +38,7 @@ def _text(found: Sequence[Row]) -> str:
     parts = [
         "Networks on few images: training loss (on the true labels), test loss, and the "
         "relative change of the first layer's norms, its mean and its standard deviation over the "
-        "neurons. Lines are means over seeds, which draw the images too; bands span all seeds."
+        f"neurons. A seed draws the images too. {BANDS}"
     ]
     for row in found:
         lines = [claims(row)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from .few_images import claims, draw_rows, rows
+from .few_images import BANDS, claims, draw_rows, rows
 from .style import CellData, Drawing
 
 VERB = "train"
@@ -34,8 +34,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     parts = [
         "Networks on few images under SAM and gradient descent: training loss, test "
         "loss, and the relative change of the first layer's norms, its mean and its standard "
-        "deviation over the neurons. Lines are means over seeds, which draw the images too; bands "
-        "span all seeds."
+        f"deviation over the neurons. A seed draws the images too. {BANDS}"
     ]
     parts += [claims(row) for row in found]
     return draw_rows(found, "\n\n".join(parts))
