@@ -155,6 +155,31 @@ def test_the_panels_show_means_over_the_seeds(drawn):
     assert set(labels) == {label for group, *_ in groups(cells) for label in lines(group)}
 
 
+def edges(polygon):
+    """Lower and upper edge of a filled band, by x."""
+    corners = pd.DataFrame(polygon.get_paths()[0].vertices, columns=["x", "y"])
+    found = corners.groupby("x")["y"].agg(["min", "max"])
+    return found["min"].values, found["max"].values
+
+
+def test_the_bands_span_the_differences_to_the_undisturbed_runs(drawn):
+    cells, drawing = drawn
+    panels = np.array(drawing.figure.axes).reshape(-1, len(QUANTITIES))
+    for row, (group, seeds, _) in zip(panels, groups(cells), strict=True):
+        plain, *others = lines(group).values()
+        for axes, quantity in zip(row, QUANTITIES, strict=True):
+            factor = 100 if quantity.startswith("norm") else 1
+            base = factor * plain[quantity].sel(seed=seeds).values
+            own, *bands = map(edges, axes.collections)
+            for edge in own:
+                np.testing.assert_allclose(edge, base.mean(0), rtol=1e-12)
+            for (low, high), data in zip(bands, others, strict=True):
+                apart = factor * data[quantity].sel(seed=seeds).values - base
+                for step, one in enumerate(apart.T):
+                    assert low[step] == pytest.approx(base[:, step].mean() + min(one), abs=1e-12)
+                    assert high[step] == pytest.approx(base[:, step].mean() + max(one), abs=1e-12)
+
+
 def ends(data, seeds, quantity):
     return data[quantity].sel(seed=seeds).isel(step=-1).values
 
