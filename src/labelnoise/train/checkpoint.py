@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from labelnoise.store import replacing
@@ -55,4 +55,5 @@ def save_tensors(
     ready = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
     ready = {name: tensor.contiguous() for name, tensor in ready.items()}
     with replacing(path) as temporary:
-        save_file(ready, temporary, dict(metadata or {}))
+        # not save_file: it writes to a temporary file of its own, which a kill would leave behind
+        temporary.write_bytes(save(ready, dict(metadata or {})))
