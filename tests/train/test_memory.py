@@ -5,6 +5,10 @@ import torch
 
 from labelnoise.train import observe
 from labelnoise.train.observe import outputs
+from labelnoise.train.steps import Trainer
+from labelnoise.train.task import prepare
+
+from .made import images, settings
 
 
 class Device:
@@ -51,3 +55,51 @@ def test_other_errors_are_not_swallowed():
     with pytest.raises(RuntimeError, match="shapes"):
         outputs(broken, torch.rand(4, 3))
     assert calls == [4]
+
+
+CASES = {
+    "mlp": {"tau": 0.3, "momentum": 0.9},
+    "wide_resnet": {"network": "wide_resnet", "width": 1, "eta": 0.02},
+    "sam": {"algorithm": "sam", "rho": 0.1},
+    "cross_entropy": {"loss": "cross_entropy", "batch_size": 5},
+}
+
+
+def trained(given, room, seen):
+    """The weights after some steps on a device that has room for some images at a time."""
+    task = prepare(settings(**given), images(), 3, "cpu")
+    trainer = Trainer(task)
+
+    def enter(module, arguments):
+        seen.append(len(arguments[0]))
+        if seen[-1] > room:
+            raise torch.OutOfMemoryError("no room")
+
+    handle = trainer.network.register_forward_pre_hook(enter)
+    trainer.advance(6)
+    handle.remove()
+    return torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
+
+
+@pytest.mark.parametrize("room", [1, 2, 5, 11])
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_on_a_batch_in_parts_is_the_step_on_the_batch(case, room):
+    whole, seen = trained(CASES[case], 100, []), []
+    parts = trained(CASES[case], room, seen)
+    torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
+    batch = CASES[case].get("batch_size", 12)
+    refused = [size for size in seen if size > room]
+    assert bool(refused) == (room < batch) and refused[:1] == [batch] * bool(refused)
+    assert len(refused) <= 4  # it remembers what there is room for
+
+
+def test_a_step_without_room_for_one_image_is_an_error():
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        trained(CASES["mlp"], 0, [])
+
+
+def test_what_batch_norm_must_see_as_a_whole_is_not_split():
+    seen, given = [], {"network": "resnet", "width": 2, "eta": 0.02}
+    with pytest.raises(torch.OutOfMemoryError, match=r"12 images of a step.* a smaller batch_size"):
+        trained(given, 11, seen)
+    assert seen == [12]

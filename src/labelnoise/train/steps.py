@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .augment import Augmentation
 from .noise import batches, noisy_labels
@@ -36,6 +37,7 @@ class Trainer:
         if task.settings.momentum:
             self.velocity = [torch.zeros_like(p) for p in self._parameters]
         self._labels = task.y_train.cpu().numpy()
+        self._parts = 1
 
     def advance(self, stop: int) -> None:
         """Take the steps up to `stop`. Nothing in them waits for the device."""
@@ -78,8 +80,39 @@ class Trainer:
         return settings.eta * (1 + math.cos(math.pi * self.step / settings.steps)) / 2
 
     def _gradient(self, x: Tensor, labels: Tensor) -> Tensors:
+        """The gradient of the batch's loss; the batch is split where memory is short.
+
+        Raises:
+            torch.OutOfMemoryError: there is no room for one image, or for a batch that batch norm
+                must see as a whole.
+        """
+        while True:
+            try:
+                if self._parts == 1:
+                    return self._gradient_of(x, labels)
+                return self._gradient_in_parts(x, labels)
+            except torch.cuda.OutOfMemoryError as error:  # of any device
+                if any(isinstance(module, _BatchNorm) for module in self.network.modules()):
+                    raise torch.cuda.OutOfMemoryError(
+                        f"no room for the {len(x)} images of a step, which batch norm must see as "
+                        f"a whole: take a smaller batch_size, or precision: bf16 ({error})"
+                    ) from error
+                if self._parts >= len(x):
+                    raise
+                self._parts *= 2
+
+    def _gradient_of(self, x: Tensor, labels: Tensor) -> Tensors:
         loss = self._task.loss(self.network(x), labels)
         return torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+
+    def _gradient_in_parts(self, x: Tensor, labels: Tensor) -> Tensors:
+        total = [torch.zeros_like(p) for p in self._parameters]
+        parts = zip(x.tensor_split(self._parts), labels.tensor_split(self._parts), strict=True)
+        for images, theirs in parts:
+            if len(images):
+                gradient = self._gradient_of(images, theirs)
+                torch._foreach_add_(total, gradient, alpha=len(images) / len(x))
+        return total
 
     def _take(self, x: Tensor, labels: Tensor) -> None:
         """One step: W ← W − η v, v ← μ v + g + λ W, with SAM's g where it is asked for."""
