@@ -49,7 +49,7 @@ def _text(found: Sequence[Row]) -> str:
 
 
 def _mean_label(row: Row) -> str:
-    """How much of the effect a lazy network shows as well, from the labels' mean alone."""
+    """How much of the gain a lazy network has as well, from the labels' mean alone."""
     tau, classes = row.settings["tau"], row.plain.data.attrs["classes"]
     level = tau**2 * (classes - 1) / classes**2 / 2
     reached = final(row.disturbed, "train_loss").mean()
@@ -62,8 +62,13 @@ def _mean_label(row: Row) -> str:
     lazy = -paired(row.mean_label, row.linear, "test_loss").mean()
     seen = -paired(row.disturbed, row.plain, "test_loss").mean()
     apart = np.abs(paired(row.disturbed, row.mean_label, "test_loss")).mean()
+    if seen <= 0:
+        verdict = "there is no gain to explain"
+    elif lazy <= 0:
+        verdict = "the gain is not one of the labels' mean"
+    else:
+        verdict = "so much of the gain needs no leaving of the lazy regime"
     return (
         f"{text} The linearised network, given that mean label, gains {lazy:.4f} in test loss "
-        f"where the network gains {seen:.4f}, and ends {apart:.4f} from it: so much of the effect "
-        "needs no leaving of the lazy regime."
+        f"where the network gains {seen:.4f}, and ends {apart:.4f} from it: {verdict}."
     )
