@@ -55,6 +55,18 @@ def test_generated_files_are_up_to_date() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_reliability_page_names_tests_that_are_there() -> None:
+    rows = [
+        row for row in (ROOT / "docs/reliability.md").read_text().splitlines() if row[:1] == "|"
+    ]
+    named = [set(re.findall(r"`([\w/]+\.py)`", row)) for row in rows]
+    for row, files in zip(rows, named, strict=True):
+        assert files or row.startswith(("| what was tried |", "|---")), row
+        for file in files:
+            assert (ROOT / "tests" / file).is_file(), file
+    assert len(set().union(*named)) > 10
+
+
 def test_reading_the_configuration_imports_nothing_heavy() -> None:
     code = "import sys, labelnoise.config, labelnoise.provenance; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
