@@ -109,8 +109,11 @@ def report(title: str, ways: dict) -> None:
     print(f"\n## {title}\n")
     print("| way | steps/s, median | least–most | of the last |\n|---|---:|---:|---:|")
     for name, rate, ratio in zip(ways, rates.T, (rates / rates[:, -1:]).T, strict=True):
-        print(f"| {name} | {np.median(rate):,.0f} | {rate.min():,.0f}–{rate.max():,.0f} "
-              f"| {np.median(ratio):.2f} × |")  # fmt: skip
+        median, least, most = (
+            f"{value:,.0f}" if value > 99 else f"{value:.2g}"
+            for value in (np.median(rate), rate.min(), rate.max())
+        )
+        print(f"| {name} | {median} | {least}–{most} | {np.median(ratio):.2f} × |")
 
 
 def main() -> None:

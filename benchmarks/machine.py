@@ -18,11 +18,11 @@ SLICE_SECONDS = 0.4
 
 def _steps_in(seconds: float, seconds_of: Callable[[int], float]) -> int:
     """About how many steps are taken in so much time."""
-    steps, elapsed = 100, 0.0
+    steps, elapsed = 1, 0.0
     while elapsed < seconds / 8:
         steps *= 2
         elapsed = seconds_of(steps)
-    return int(steps * seconds / elapsed)
+    return max(1, int(steps * seconds / elapsed))
 
 
 def side_by_side(ways: list[Callable[[int], float]]) -> NDArray[np.float64]:
