@@ -74,7 +74,7 @@ def kernel(way, function, params, x):
     import torch
     from torch.func import jacrev, vmap
 
-    from labelnoise.linearize.ntk import empirical_ntk
+    from labelnoise.ntk.kernel import empirical_ntk
 
     if WAYS[way]:
         return empirical_ntk(function, params, x, memory=WAYS[way])
@@ -91,7 +91,7 @@ def run(name, way):
     """Print one row of the table."""
     import torch
 
-    from labelnoise.linearize.ntk import ntk_drift
+    from labelnoise.ntk.kernel import ntk_drift
 
     function, params, x = draw(name)
     kernel(way, function, params, x[:1])

@@ -19,7 +19,7 @@ import numpy as np
 from machine import machine, side_by_side
 from threadpoolctl import threadpool_limits
 
-from labelnoise.fields import DIVERGED
+from labelnoise.config.fields import DIVERGED
 from labelnoise.simulate import compiled
 from labelnoise.simulate.chain import chain_levels, moves, thresholds
 from labelnoise.simulate.problem import draw_problem, label_noise, sample_order

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from labelnoise.store import ArtifactError, open_dataset
+from labelnoise.artifacts.store import ArtifactError, open_dataset
 from labelnoise.tracking.stores import shown
 
 
@@ -62,8 +62,8 @@ def test_loading_a_configuration_imports_no_module_that_it_names(
         "figures": {"mine": {"drawn_by": "figure3", "experiments": ["x"]}},
     }
     code = (
-        "from labelnoise.config import ConfigError, load\n"
-        "from labelnoise.provenance import foreign_digest\n"
+        "from labelnoise.config.load import ConfigError, load\n"
+        "from labelnoise.workflow.digests import foreign_digest\n"
         f"try: load({raw}); foreign_digest('mine.nets:Net'); print('loaded')\n"
         "except ConfigError as error: print(error)\n"
     )

@@ -6,12 +6,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from .tracking.records import FOLDERS
-from .tracking.stores import StoreError, calm_mlflow, shown, store_uri
+from labelnoise.tracking.records import FOLDERS
+from labelnoise.tracking.stores import StoreError, calm_mlflow, shown, store_uri
 
 
 def _track(arguments: argparse.Namespace) -> int:
-    from .tracking.sync import track
+    from labelnoise.tracking.sync import track
 
     uri = store_uri(arguments.results, arguments.uri)
     try:
@@ -30,7 +30,7 @@ def _track(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from .tracking.compare import find, table, text, write_csv
+    from labelnoise.tracking.compare import find, table, text, write_csv
 
     uri = store_uri(arguments.results, arguments.uri)
     try:
@@ -62,7 +62,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from .verify import verify
+    from labelnoise.artifacts.verify import verify
 
     report = verify(Path("results"))
     problems = [problem for made in report.damaged for problem in made.problems]
@@ -77,8 +77,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
-    from .bundle import BundleError, bundle
-    from .provenance import file_digest
+    from labelnoise.artifacts.bundle import BundleError, bundle
+    from labelnoise.artifacts.provenance import file_digest
 
     try:
         path = bundle(arguments.figure)
@@ -90,8 +90,8 @@ def _bundle(arguments: argparse.Namespace) -> int:
 
 
 def _check_bundle(arguments: argparse.Namespace) -> int:
-    from .bundle import BundleError
-    from .redo import check_bundle
+    from labelnoise.artifacts.bundle import BundleError
+    from labelnoise.artifacts.redo import check_bundle
 
     try:
         return int(not check_bundle(arguments.file, arguments.cores, arguments.cifar10))
@@ -101,7 +101,7 @@ def _check_bundle(arguments: argparse.Namespace) -> int:
 
 
 def _docs(arguments: argparse.Namespace) -> int:
-    from .reference import generated
+    from labelnoise.config.reference import generated
 
     stale = []
     for path, text in generated(arguments.root).items():

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from labelnoise.fields import DIVERGED
-from labelnoise.linearize.function_space import linearize as linear_function
+from labelnoise.config.fields import DIVERGED
 from labelnoise.linearize.images import linearize
+from labelnoise.ntk.function_space import linearize as linear_function
 from labelnoise.train.images import digits
 from labelnoise.train.observe import PER_SNAPSHOT
 from labelnoise.train.run import train

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.config.fields import snapshot_steps
 from labelnoise.linearize import LINEARIZED
 from labelnoise.linearize.two_layer import linearize
 from labelnoise.simulate.problem import draw_problem, label_noise, sample_order

@@ -11,7 +11,7 @@ import xarray as xr
 
 from labelnoise.analyze.summary import summarize
 from labelnoise.linearize.two_layer import linearize
-from labelnoise.plot.style import CellData, save
+from labelnoise.plot.parts.style import CellData, save
 from labelnoise.simulate.run import simulate
 from labelnoise.simulate.settings import Settings
 

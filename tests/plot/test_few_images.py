@@ -12,8 +12,8 @@ import xarray as xr
 from labelnoise.analyze.training import summarize
 from labelnoise.linearize import is_linearized
 from labelnoise.linearize.images import linearize
-from labelnoise.plot import figure3, figure5
-from labelnoise.plot.style import CellData
+from labelnoise.plot.figures import figure3, figure5
+from labelnoise.plot.parts.style import CellData
 
 from ..train.made import curves, images, settings
 from .cells import assert_renders, assert_same_bytes

@@ -10,8 +10,8 @@ import xarray as xr
 from labelnoise.analyze.pruning import prune
 from labelnoise.analyze.training import summarize
 from labelnoise.linearize.images import linearize
-from labelnoise.plot import figure1, spectrum
-from labelnoise.plot.style import CellData
+from labelnoise.plot.figures import figure1, spectrum
+from labelnoise.plot.parts.style import CellData
 
 from ..train.made import curves, images, settings
 from .cells import assert_renders, assert_same_bytes

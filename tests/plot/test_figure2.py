@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelnoise.plot.figure2 import Options, draw
-from labelnoise.plot.style import CellData
+from labelnoise.plot.figures.figure2 import Options, draw
+from labelnoise.plot.parts.style import CellData
 
 from .cells import (
     COLUMNS,

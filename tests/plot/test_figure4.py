@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from labelnoise.plot.figure4 import Options, draw
-from labelnoise.plot.style import NO_NOISE, looks
+from labelnoise.plot.figures.figure4 import Options, draw
+from labelnoise.plot.parts.style import NO_NOISE, looks
 
 from .cells import (
     alive,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from labelnoise.plot.figure6 import Options, draw
-from labelnoise.plot.schedules import Stretch, falls, stretches
+from labelnoise.plot.figures.figure6 import Options, draw
+from labelnoise.plot.parts.schedules import Stretch, falls, stretches
 
 from .cells import (
     alive,

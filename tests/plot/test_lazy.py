@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.plot.lazy import Options, draw
+from labelnoise.plot.figures.lazy import Options, draw
 
 from .cells import (
     COLUMNS,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from labelnoise.plot.oscillation import Options, draw
+from labelnoise.plot.figures.oscillation import Options, draw
 
 from .cells import (
     alive,

@@ -9,8 +9,8 @@ import xarray as xr
 from labelnoise.analyze.regimes import REGIMES
 from labelnoise.analyze.summary import summarize
 from labelnoise.analyze.theory import escape_time, stability_limit
-from labelnoise.plot.phase_diagram import Options, draw
-from labelnoise.plot.style import CellData, save
+from labelnoise.plot.figures.phase_diagram import Options, draw
+from labelnoise.plot.parts.style import CellData, save
 from labelnoise.simulate.run import simulate_along
 from labelnoise.simulate.settings import Settings
 
@@ -169,7 +169,7 @@ def test_each_cell_has_the_colour_of_its_regime():
     """Of the rendered picture, in the middle of both halves of a cell."""
     from matplotlib.colors import to_rgb
 
-    from labelnoise.plot.phase_diagram import COLORS
+    from labelnoise.plot.figures.phase_diagram import COLORS
 
     drawing = draw(mixed(), Options(decades=0))
     figure = drawing.figure

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from labelnoise.analyze.summary import summarize
-from labelnoise.plot.scaling import Options, draw
-from labelnoise.plot.style import CellData, save
+from labelnoise.plot.figures.scaling import Options, draw
+from labelnoise.plot.parts.style import CellData, save
 from labelnoise.simulate.run import simulate_along
 from labelnoise.simulate.settings import Settings
 

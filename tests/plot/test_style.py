@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelnoise.plot.style import CellData, Drawing, apply_style, save, settle
+from labelnoise.plot.parts.style import CellData, Drawing, apply_style, save, settle
 from labelnoise.simulate.settings import Settings
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from labelnoise.plot.style import CellData
-from labelnoise.plot.table1 import COLUMNS, Options, draw
+from labelnoise.plot.figures.table1 import COLUMNS, Options, draw
+from labelnoise.plot.parts.style import CellData
 
 from .cells import assert_renders, make_cell
 
@@ -98,7 +98,7 @@ def test_it_renders(drawing):
 
 def test_the_same_cells_give_the_same_bytes(tmp_path):
     kinds = ("pdf", "png", "csv", "md")
-    from labelnoise.plot.style import save
+    from labelnoise.plot.parts.style import save
 
     for name in ("one", "two"):
         save(draw(CELLS, Options()), *(tmp_path / f"{name}.{kind}" for kind in kinds))

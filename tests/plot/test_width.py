@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from labelnoise.plot.style import save
-from labelnoise.plot.width import Options, draw, multiply_adds
+from labelnoise.plot.figures.width import Options, draw, multiply_adds
+from labelnoise.plot.parts.style import save
 
 from .cells import assert_renders, make_cell
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.config.fields import snapshot_steps
 from labelnoise.simulate.observe import observe
 from labelnoise.simulate.problem import Problem, draw_problem, label_noise, sample_order
 from labelnoise.simulate.run import simulate

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.config.fields import snapshot_steps
 from labelnoise.simulate.engines import Run
 from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.run import simulate

@@ -19,8 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from labelnoise.__main__ import main
-from labelnoise.provenance import file_digest
-from labelnoise.store import write_dataset, write_json
+from labelnoise.artifacts.provenance import file_digest
+from labelnoise.artifacts.store import write_dataset, write_json
 from labelnoise.tracking.stores import embedded
 
 STEPS = np.arange(0, 1000, 10)

@@ -9,10 +9,10 @@ import xarray as xr
 from sklearn.datasets import load_digits
 
 from labelnoise import rng
-from labelnoise.config import ConfigError, load
+from labelnoise.artifacts.store import open_dataset, write_dataset
+from labelnoise.config.load import ConfigError, load
 from labelnoise.rng import Stream
 from labelnoise.simulate import problem
-from labelnoise.store import open_dataset, write_dataset
 from labelnoise.train import images as module
 from labelnoise.train.images import Split, digits, layout, subset
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.config.fields import snapshot_steps
 from labelnoise.train.networks import build
 from labelnoise.train.observe import PER_SNAPSHOT
 from labelnoise.train.steps import Trainer

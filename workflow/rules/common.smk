@@ -18,9 +18,9 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 )
 
-from labelnoise.calls import begin
-from labelnoise.config import ConfigError, load
-from labelnoise.provenance import foreign_digest, recipe
+from labelnoise.workflow.sessions import begin
+from labelnoise.config.load import ConfigError, load
+from labelnoise.workflow.digests import foreign_digest, recipe
 from labelnoise.tracking.records import all_logged
 from labelnoise.tracking.stores import store_uri
 from labelnoise.train.download import CIFAR10_SHA256, CIFAR10_URL
@@ -115,7 +115,7 @@ def simulate_recipe(wildcards):
     cell = cell_of(wildcards)
     return recipe(
         SCRIPTS / "simulate.py",
-        ["labelnoise.simulate.run", "labelnoise.store"],
+        ["labelnoise.simulate.run", "labelnoise.artifacts.store"],
         ["numba", "numpy", "scipy", "xarray", "netCDF4"]
         + ["torch"] * (cell.settings.backend == "torch"),
         seeds=cell.blocks[int(wildcards.block)],
@@ -158,7 +158,7 @@ def train_recipe(wildcards):
     cell = cell_of(wildcards)
     return recipe(
         SCRIPTS / "train.py",
-        ["labelnoise.train.run", "labelnoise.store"],
+        ["labelnoise.train.run", "labelnoise.artifacts.store"],
         TRAIN_LIBRARIES + ["safetensors"],
         seeds=cell.blocks[int(wildcards.block)],
         **own_network(cell),
@@ -184,7 +184,7 @@ def linearize_recipe(wildcards):
     entry, libraries = LINEARIZE[cell.verb]
     return recipe(
         SCRIPTS / "linearize.py",
-        [entry, "labelnoise.store"],
+        [entry, "labelnoise.artifacts.store"],
         libraries,
         seeds=cell.blocks[int(wildcards.block)],
         **own_network(cell),
@@ -197,7 +197,7 @@ def prune_recipe(wildcards):
     shares = {"channels_kept", "weights_kept"}
     return recipe(
         SCRIPTS / "prune.py",
-        ["labelnoise.analyze.pruning", "labelnoise.store"],
+        ["labelnoise.analyze.pruning", "labelnoise.artifacts.store"],
         TRAIN_LIBRARIES,
         seeds=cell.blocks[int(wildcards.block)],
         pruning=CONFIG.analysis.model_dump(mode="json", include=shares),
@@ -212,7 +212,7 @@ def analyze_recipe(wildcards):
     thresholds = {"analysis": CONFIG.analysis.model_dump(mode="json", include=names)}
     return recipe(
         SCRIPTS / "analyze.py",
-        [ANALYZE[cell.verb], "labelnoise.store"],
+        [ANALYZE[cell.verb], "labelnoise.artifacts.store"],
         ["numpy", "xarray", "netCDF4"],
         **(thresholds if cell.verb == "simulate" else {}),
         **cell_recipe(cell),
@@ -237,7 +237,7 @@ def plot_recipe(wildcards):
     figure = CONFIG.figures[wildcards.figure]
     return recipe(
         SCRIPTS / "plot.py",
-        [f"labelnoise.plot.{figure.drawn_by}"],
+        [f"labelnoise.plot.figures.{figure.drawn_by}"],
         ["matplotlib", "seaborn", "numpy", "pandas", "scipy", "xarray"],
         drawn_by=figure.drawn_by,
         options=figure.options,
@@ -282,7 +282,7 @@ def images_recipe(wildcards):
     digits = wildcards.source == "digits"
     return recipe(
         SCRIPTS / "images.py",
-        [f"labelnoise.train.{'images' if digits else 'archives'}", "labelnoise.store"],
+        [f"labelnoise.train.{'images' if digits else 'archives'}", "labelnoise.artifacts.store"],
         ["scikit-learn" if digits else "pillow", "numpy", "xarray", "netCDF4"],
         source=wildcards.source,
     )

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 import xarray as xr
 
 from labelnoise.analyze import summary, training
-from labelnoise.config import SETTINGS
-from labelnoise.job import Job
-from labelnoise.store import open_dataset
+from labelnoise.artifacts.store import open_dataset
+from labelnoise.config.load import SETTINGS
+from labelnoise.workflow.job import Job
 
 job = Job(snakemake)
 with ExitStack() as files:

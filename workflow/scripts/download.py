@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from labelnoise.job import Job
 from labelnoise.train.download import DownloadError, download
+from labelnoise.workflow.job import Job
 
 job = Job(snakemake)
 archive = snakemake.output.archive

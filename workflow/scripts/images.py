@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from labelnoise.job import Job
 from labelnoise.train.archives import ArchiveError, read_cifar10
 from labelnoise.train.images import digits
+from labelnoise.workflow.job import Job
 
 job = Job(snakemake)
 try:

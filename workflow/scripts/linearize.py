@@ -2,10 +2,10 @@
 
 import torch
 
-from labelnoise.config import SETTINGS
-from labelnoise.job import Job, choose_device
+from labelnoise.artifacts.store import open_dataset
+from labelnoise.config.load import SETTINGS
 from labelnoise.linearize import images, two_layer
-from labelnoise.store import open_dataset
+from labelnoise.workflow.job import Job, choose_device
 
 job = Job(snakemake)
 settings = SETTINGS[job.recipe["experiment_verb"]](**job.recipe["settings"])

@@ -4,12 +4,12 @@ import importlib
 from contextlib import ExitStack
 from pathlib import Path
 
-from labelnoise.job import Job
-from labelnoise.plot.style import CellData, save
-from labelnoise.store import open_dataset
+from labelnoise.artifacts.store import open_dataset
+from labelnoise.plot.parts.style import CellData, save
+from labelnoise.workflow.job import Job
 
 job = Job(snakemake)
-module = importlib.import_module(f"labelnoise.plot.{job.recipe['drawn_by']}")
+module = importlib.import_module(f"labelnoise.plot.figures.{job.recipe['drawn_by']}")
 with ExitStack() as files:
     cells = [
         CellData(

@@ -4,9 +4,9 @@ import torch
 from safetensors.torch import load_file
 
 from labelnoise.analyze.pruning import headline, prune
-from labelnoise.job import Job, choose_device
-from labelnoise.store import open_dataset
+from labelnoise.artifacts.store import open_dataset
 from labelnoise.train.settings import TrainSettings
+from labelnoise.workflow.job import Job, choose_device
 
 job = Job(snakemake)
 job.device = choose_device(snakemake.config.get("device", "auto"))

@@ -1,8 +1,8 @@
 """Simulate one block of seeds of one cell."""
 
-from labelnoise.job import Job, choose_device
 from labelnoise.simulate.run import simulate, simulate_along
 from labelnoise.simulate.settings import Settings
+from labelnoise.workflow.job import Job, choose_device
 
 job = Job(snakemake)
 settings = Settings(**job.recipe["settings"])

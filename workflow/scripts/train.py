@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from labelnoise.job import Job, choose_device
-from labelnoise.store import open_dataset
+from labelnoise.artifacts.store import open_dataset
 from labelnoise.train.checkpoint import Checkpoint, save_tensors
 from labelnoise.train.run import train
 from labelnoise.train.settings import TrainSettings
+from labelnoise.workflow.job import Job, choose_device
 
 job = Job(snakemake)
 job.device = choose_device(snakemake.config.get("device", "auto"))

@@ -10,15 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import vjp
 
-from labelnoise.fields import DIVERGED, snapshot_steps
+from labelnoise.config.fields import DIVERGED, snapshot_steps
+from labelnoise.ntk.function_space import FunctionSpace
+from labelnoise.ntk.kernel import empirical_ntk
 from labelnoise.train.networks import first_layer_name, function_of, trained
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
 
 from . import is_linearized
-from .function_space import FunctionSpace
-from .ntk import empirical_ntk
 
 MEASURED = tuple(PER_SNAPSHOT)
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from labelnoise.fields import DIVERGED, snapshot_steps
+from labelnoise.config.fields import DIVERGED, snapshot_steps
 from labelnoise.simulate.compiled import linear, linear_gd
 from labelnoise.simulate.engines import Run
 from labelnoise.simulate.observe import PER_NETWORK

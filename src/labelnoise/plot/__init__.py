@@ -1,4 +1,4 @@
-"""The figures: one module each, with `Options` and `draw`, in one shared style.
+"""The figures: one module each in `figures`, with `Options` and `draw`; `parts` is what they share.
 
-`draw(cells, options)` takes a list of `style.CellData` and returns a `style.Drawing`.
+`draw(cells, options)` takes a list of `parts.style.CellData` and returns a `parts.style.Drawing`.
 """

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Float64
 
-from labelnoise.fields import DIVERGED
+from labelnoise.config.fields import DIVERGED
 
 from . import compiled
 from .chain import chain_levels, moves, thresholds

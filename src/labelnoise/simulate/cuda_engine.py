@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 from numba import cuda, float64
 
-from labelnoise.fields import DIVERGED
+from labelnoise.config.fields import DIVERGED
 
 from .engines import Run
 

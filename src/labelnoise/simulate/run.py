@@ -7,7 +7,7 @@ import xarray as xr
 from jaxtyping import Float64
 from threadpoolctl import threadpool_limits
 
-from labelnoise.fields import snapshot_steps
+from labelnoise.config.fields import snapshot_steps
 
 from .compiled_engine import CompiledEngine
 from .engines import Engine, Run

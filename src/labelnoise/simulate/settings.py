@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from labelnoise.fields import Count, Flag, Real, Recorded, Step
+from labelnoise.config.fields import Count, Flag, Real, Recorded, Step
 
 if TYPE_CHECKING:
     import numpy as np

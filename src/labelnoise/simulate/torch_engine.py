@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from labelnoise.fields import DIVERGED
+from labelnoise.config.fields import DIVERGED
 
 from .chain import chain_levels
 from .engines import Run

@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..analyze.summary import PHASES
+from labelnoise.analyze.summary import PHASES
+
 from .records import PER_SEED
 from .stores import StoreError, calm_mlflow, database, reach, reason, silence
 

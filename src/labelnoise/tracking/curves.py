@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mlflow.entities import Metric
 
-from ..analyze import summary, training
-from ..store import open_dataset
+from labelnoise.analyze import summary, training
+from labelnoise.artifacts.store import open_dataset
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..provenance import file_digest
-from ..store import write_json
+from labelnoise.artifacts.provenance import file_digest
+from labelnoise.artifacts.store import write_json
 
 FOLDERS = {
     "images": "images",

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from ..store import replacing
+from labelnoise.artifacts.store import replacing
 
 CONNECT = 5.0
 """Seconds in which a tracking server must take a connection."""

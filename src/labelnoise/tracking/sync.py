@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..store import ArtifactError
+from labelnoise.artifacts.store import ArtifactError
+
 from .records import mark_logged, read_records, state
 from .stores import StoreError, calm_mlflow, create, database, reach, reason, silence
 

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from labelnoise.store import replacing
+from labelnoise.artifacts.store import replacing
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from labelnoise.linearize.ntk import empirical_ntk, ntk_drift
+from labelnoise.ntk.kernel import empirical_ntk, ntk_drift
 
 from .networks import first_layer_name, function_of, trained
 from .task import BATCH, Task, arithmetic

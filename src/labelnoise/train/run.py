@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from labelnoise.fields import DIVERGED, snapshot_steps
+from labelnoise.config.fields import DIVERGED, snapshot_steps
 
 from .checkpoint import Checkpoint
 from .observe import PER_SNAPSHOT, Observer

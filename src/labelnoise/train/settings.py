@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from labelnoise.fields import Count, Flag, Real, Recorded
-from labelnoise.provenance import module_file
+from labelnoise.config.fields import Count, Flag, Real, Recorded
+from labelnoise.config.modules import module_file
 
 NETWORKS = ("mlp", "wide_resnet", "resnet")
 """Networks that come with this package; any other is named `package.module:Class`."""

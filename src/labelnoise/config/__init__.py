@@ -1,0 +1,1 @@
+"""The configuration: its models, read, checked and expanded into cells."""

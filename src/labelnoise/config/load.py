@@ -1,0 +1,287 @@
+"""The configuration: experiments, their grids, and the figures that draw them.
+
+The models (`models`, and the `Settings` of each verb) are the one source of defaults, ranges, the
+JSON schema and the configuration reference in the docs. `load` turns what Snakemake read from YAML
+into a `Config`, or raises `ConfigError` with one line for each mistake: the key, the value found
+and what would be right.
+"""
+
+import importlib
+import itertools
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from labelnoise.linearize import LINEARIZED, is_linearized
+from labelnoise.simulate.settings import Settings
+from labelnoise.train.settings import TrainSettings
+
+from .models import Analysis, Experiment, FigureEntry, File, Images, Tracking
+from .validation import check, show, suggest
+
+SETTINGS: Mapping[str, type[Settings] | type[TrainSettings]] = {
+    "simulate": Settings,
+    "train": TrainSettings,
+}
+"""What is set for each cell of an experiment, by its verb."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; one line for each mistake."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of an experiment's grid.
+
+    Attributes:
+        experiment: name of the experiment.
+        verb: what is done for it, a key of `SETTINGS`.
+        grid: the parameters that the path spells, in the order of the grid.
+        settings: all settings, defaults filled in (of the first point, where there are more).
+        blocks: the seeds of each job; the last block may be short.
+        together: the setting that varies within the cell, and its values; empty for one point.
+    """
+
+    experiment: str
+    verb: str
+    grid: Mapping[str, object]
+    settings: Settings | TrainSettings
+    blocks: tuple[tuple[int, ...], ...]
+    together: Mapping[str, list[object]]
+
+    @property
+    def is_linearized(self) -> bool:
+        """Whether it has a linearised run to be set beside."""
+        return is_linearized(self.settings)
+
+    @cached_property
+    def path(self) -> str:
+        """`sigma=4.0/eta=0.001`; `single` for an experiment without a grid."""
+        return "/".join(f"{key}={value}" for key, value in self.grid.items()) or "single"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A checked figure.
+
+    Attributes:
+        drawn_by: module of `labelnoise.plot.figures`.
+        cells: the cells of its experiments, in their order.
+        options: the module's options, defaults filled in.
+        needs: the verbs whose files it reads.
+    """
+
+    drawn_by: str
+    cells: tuple[Cell, ...]
+    options: Mapping[str, Any]
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration, its grids expanded."""
+
+    cells: Mapping[str, tuple[Cell, ...]]
+    figures: Mapping[str, Figure]
+    analysis: Analysis
+    images: Images
+    tracking: Tracking
+    device: Literal["auto", "cpu", "cuda"]
+
+    def cell(self, experiment: str, path: str) -> Cell:
+        """The cell of an experiment with this path."""
+        return next(cell for cell in self.cells[experiment] if cell.path == path)
+
+
+def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cell, ...]:
+    where = f"experiments.{name}"
+    for key in experiment.grid.keys() & experiment.settings.keys():
+        problems.append(f"{where}.grid.{key}: also fixed in {where}.settings; keep one of the two")
+    seeds = experiment.seeds
+    if isinstance(seeds, int):
+        seeds = list(range(seeds))
+    elif len(set(seeds)) < len(seeds):
+        problems.append(f"{where}.seeds: {show(seeds)} repeats a seed; list each one once")
+    size = experiment.seeds_per_job
+    blocks = tuple(tuple(seeds[i : i + size]) for i in range(0, len(seeds), size))
+
+    axis = experiment.together
+    if axis is not None and experiment.verb != "simulate":
+        problems.append(f"{where}.together: has no place beside verb: {experiment.verb}")
+        return ()
+    if axis is not None and axis not in experiment.grid:
+        hint = suggest(axis, experiment.grid)
+        problems.append(f"{where}.together: {show(axis)} is not in the grid; {hint}")
+        return ()
+    outer = [key for key in experiment.grid if key != axis]
+    cells: dict[str, Cell] = {}
+    seen: set[str] = set()
+    for values in itertools.product(*(experiment.grid[key] for key in outer)):
+        points = []
+        for value in experiment.grid[axis] if axis else [None]:
+            point = dict(zip(outer, values, strict=True)) | ({axis: value} if axis else {})
+            settings = _check_point(where, experiment, point, problems)
+            if settings is not None:
+                points.append(settings)
+                spelled = "/".join(f"{key}={getattr(settings, key)}" for key in point)
+                if spelled in seen:
+                    problems.append(
+                        f"{where}.grid: the cell {spelled} comes twice; list each value once"
+                    )
+                seen.add(spelled)
+        if points:
+            grid = {key: getattr(points[0], key) for key in outer}
+            together: dict[str, list[object]] = {}
+            if axis:
+                together[axis] = [getattr(point, axis) for point in points]
+            cell = Cell(name, experiment.verb, grid, points[0], blocks, together)
+            cells[cell.path] = cell
+    return tuple(cells.values())
+
+
+def _check_point(
+    where: str, experiment: Experiment, point: Mapping[str, object], problems: list[str]
+) -> Settings | TrainSettings | None:
+    """The settings of one point of a grid; a mistake is said once, under the key it is in."""
+    for key, value in point.items():
+        if not isinstance(value, str | int | float):
+            line = f"{where}.grid.{key}: {show(value)} is not a single value; the path spells it"
+            if line not in problems:
+                problems.append(line)
+            return None
+    found: list[str] = []
+    model: type[Settings] | type[TrainSettings] = SETTINGS[experiment.verb]
+    settings = check(model, experiment.settings | dict(point), where, found)
+    for problem in found:
+        key, _, rest = problem.removeprefix(f"{where}.").partition(":")
+        part = (
+            "grid."
+            if key in {name or '""' for name in point}
+            else "settings."
+            if problem[len(where)] == "."
+            else ""
+        )
+        line = f"{where}.{part}{key}:{rest}" if part else problem
+        if line not in problems:
+            problems.append(line)
+    return settings
+
+
+def plot_modules() -> list[str]:
+    """Names of the figure modules, what is in `labelnoise.plot.figures`."""
+    files = (Path(__file__).parents[1] / "plot" / "figures").glob("[!_]*.py")
+    return sorted(file.stem for file in files)
+
+
+def _check_figure(
+    name: str,
+    entry: FigureEntry,
+    experiments: Collection[object],
+    cells: Mapping[str, tuple[Cell, ...]],
+    problems: list[str],
+) -> Figure | None:
+    """Check what a figure names; its options come back with the module's defaults filled in."""
+    where = f"figures.{name}"
+    for experiment in entry.experiments:
+        if experiments and experiment not in experiments:
+            hint = suggest(experiment, experiments)
+            problems.append(f"{where}.experiments: no experiment {show(experiment)}; {hint}")
+    if len(set(entry.experiments)) < len(entry.experiments):
+        found = show(entry.experiments)
+        problems.append(f"{where}.experiments: {found} repeats one; list each once")
+    module = entry.drawn_by or name
+    if module not in plot_modules():
+        key = f"{where}.drawn_by" if entry.drawn_by else where
+        hint = suggest(module, plot_modules())
+        problems.append(f"{key}: no module {show(module)} in labelnoise.plot.figures; {hint}")
+        return None
+    drawn_by = importlib.import_module(f"labelnoise.plot.figures.{module}")
+    options = check(drawn_by.Options, entry.options, f"{where}.options", problems)
+    drawn = [cell for experiment in entry.experiments for cell in cells.get(experiment, ())]
+    for other in {cell.experiment: cell.verb for cell in drawn if cell.verb != drawn_by.VERB}:
+        problems.append(
+            f"{where}.experiments: {module} draws experiments with verb: {drawn_by.VERB}; "
+            f"{other} has another"
+        )
+    if "prune" in drawn_by.NEEDS:
+        for cell in drawn:
+            if isinstance(cell.settings, TrainSettings) and cell.settings.network != "resnet":
+                problems.append(
+                    f"{where}.experiments: {module} prunes networks, and only a resnet can be; "
+                    f"{cell.experiment}/{cell.path} has network {cell.settings.network}"
+                )
+    if "linearize" in drawn_by.NEEDS and drawn_by.VERB == "simulate":
+        for algorithm in sorted({cell.settings.algorithm for cell in drawn} - set(LINEARIZED)):
+            problems.append(
+                f"{where}.experiments: algorithm {algorithm} has no linearised run; "
+                f"{' and '.join(LINEARIZED)} have"
+            )
+    filled = options.model_dump(mode="json") if options else {}
+    return Figure(module, tuple(drawn), filled, tuple(drawn_by.NEEDS))
+
+
+def load(raw: Mapping[str, Any]) -> Config:
+    """Check a configuration and expand its grids.
+
+    Args:
+        raw: the configuration as read from YAML.
+
+    Raises:
+        ConfigError: with one line for each mistake.
+    """
+    problems: list[str] = []
+    sections = {key: value for key, value in raw.items() if key not in ("experiments", "figures")}
+    nested: dict[str, dict[str, Any]] = {"experiments": {}, "figures": {}}
+    for section, model in (("experiments", Experiment), ("figures", FigureEntry)):
+        if not isinstance(raw.get(section), Mapping) or not raw[section]:
+            found = f"got {show(raw[section])}" if section in raw else "is missing"
+            problems.append(f"{section}: {found}; give at least one, as a mapping of names to keys")
+            continue
+        for name, value in raw[section].items():
+            nested[section][name] = check(model, value, f"{section}.{name}", problems)
+    top = check(File, sections | {"experiments": {}, "figures": {}}, "", problems)
+    for section, entries in nested.items():
+        check(
+            File,
+            {"experiments": {}, "figures": {}, section: {k: v for k, v in entries.items() if v}},
+            "",
+            problems,
+        )
+    cells = {k: _expand(k, v, problems) for k, v in nested["experiments"].items() if v}
+    entries = {k: v for k, v in nested["figures"].items() if v}
+    # one that is there but wrong is not said to be missing
+    names = nested["experiments"].keys()
+    checked = {k: _check_figure(k, v, names, cells, problems) for k, v in entries.items()}
+    if problems or top is None:
+        raise ConfigError("\n".join(problems))
+    figures = {name: figure for name, figure in checked.items() if figure}
+    return Config(cells, figures, top.analysis, top.images, top.tracking, top.device)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, for editors: settings and grids included."""
+    document = File.model_json_schema()
+    settings: dict[str, Any] = {}
+    for model in SETTINGS.values():
+        for key, field in model.model_json_schema()["properties"].items():
+            # a key of two verbs may be either's
+            settings[key] = {"anyOf": [settings[key], field]} if key in settings else field
+    experiment = document["$defs"]["Experiment"]["properties"]
+    for key in ("settings", "grid"):
+        experiment[key].update(
+            additionalProperties=False,
+            properties=settings
+            if key == "settings"
+            else {
+                name: {"type": "array", "minItems": 1, "items": item}
+                for name, item in settings.items()
+            },
+        )
+    document["title"] = "labelnoise configuration"
+    # an overlay file (config/smoke.yaml) holds only what differs
+    for definition in (document, *document["$defs"].values()):
+        definition.pop("required", None)
+    return document

@@ -1,0 +1,1 @@
+"""The empirical neural tangent kernel, and gradient descent of the linear model it stands for."""

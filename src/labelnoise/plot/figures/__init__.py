@@ -1,0 +1,1 @@
+"""One module a figure: each is a target of the workflow."""

@@ -1,0 +1,40 @@
+"""Figure 5: networks on few images under SAM and gradient descent, beside their linearisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from labelnoise.plot.parts.few_images import BANDS, claims, draw_rows, rows
+from labelnoise.plot.parts.style import CellData, Drawing
+
+VERB = "train"
+NEEDS = ("analyze", "linearize")
+
+
+class Options(BaseModel):
+    """Figure 5 has no options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def draw(cells: Sequence[CellData], options: Options) -> Drawing:
+    """Draw losses and first-layer norms, a row for each network (paper, Figure 5).
+
+    Args:
+        cells: the cells of the experiments, over ρ, 0 among them (gradient descent); each
+            experiment is a network.
+        options: none.
+
+    Raises:
+        ValueError: as `few_images.rows`.
+    """
+    found = rows(cells, "rho")
+    parts = [
+        "Networks on few images under SAM and gradient descent: training loss, test "
+        "loss, and the relative change of the first layer's norms, its mean and its standard "
+        f"deviation over the neurons. A seed draws the images too. {BANDS}"
+    ]
+    parts += [claims(row) for row in found]
+    return draw_rows(found, "\n\n".join(parts))

@@ -1,0 +1,141 @@
+"""Width for free: the same run from a hundred neurons to millions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from labelnoise.plot.parts.style import (
+    TEXT_WIDTH,
+    CellData,
+    Drawing,
+    alive_seeds,
+    apply_style,
+    divergence_note,
+    letter,
+    sequence,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+VERB = "simulate"
+NEEDS = ("analyze",)
+
+CURVES = ["layer_displacement", "w_norm_mean"]
+
+
+class Options(BaseModel):
+    """The width figure has no options."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def multiply_adds(neurons: int, inputs: int) -> int:
+    """Multiply–adds of a step of SGD: Wx, aᵀ(Wx), the update of W and that of a."""
+    return 2 * neurons * inputs + 2 * neurons
+
+
+def _numbers(cells: Sequence[CellData]) -> pd.DataFrame:
+    """The curves of the runs that did not diverge, and the cost of their steps."""
+    import pandas as pd
+
+    frames = []
+    for cell in cells:
+        width, inputs = cell.settings["width"], min(cell.settings["dim"], cell.settings["samples"])
+        alive = cell.analysis[CURVES].sel(seed=alive_seeds(cell.analysis))
+        core = min(width, inputs + 1)
+        frames.append(
+            alive.to_dataframe()
+            .reset_index()
+            .assign(
+                width=width,
+                multiply_adds=multiply_adds(core, inputs),
+                multiply_adds_unreduced=multiply_adds(width, cell.settings["dim"]),
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _draw_curves(axes: Axes, numbers: pd.DataFrame, name: str, colors: dict[int, str]) -> None:
+    """A curve for each width: the mean over seeds."""
+    for width, color in colors.items():
+        mean = numbers[numbers["width"] == width].groupby("step")[name].mean()
+        mean = mean[mean.index > 0]
+        power = np.log10(width)
+        label = f"$10^{{{power:.0f}}}$" if power % 1 == 0 else f"{width:,}"
+        axes.plot(mean.index, mean, color=color)
+        axes.annotate(
+            f"$m =$ {label}" if width == max(colors) else label,
+            (mean.index[0], mean.iloc[0]),
+            (-2, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=7,
+        )
+    axes.set_xlim(left=0.03)
+    axes.set(xscale="log", xlabel="step")
+
+
+def draw(cells: Sequence[CellData], options: Options) -> Drawing:
+    """Draw what a run does and costs against its width.
+
+    Args:
+        cells: one a width.
+        options: none.
+    """
+    import matplotlib.pyplot as plt
+
+    apply_style()
+    cells = sorted(cells, key=lambda cell: int(cell.settings["width"]))
+    numbers = _numbers(cells)
+    figure, (moved, final, cost) = plt.subplots(
+        1, 3, figsize=(TEXT_WIDTH, 2.3), layout="constrained"
+    )
+    note = divergence_note(cells)
+    if note:
+        figure.supxlabel(note, fontsize=6.5, color="0.3")
+    if numbers.empty:
+        return Drawing(figure, numbers, f"Every run diverged. {note}.")
+    widths = sorted(int(width) for width in numbers["width"].unique())
+    colors = dict(zip(widths, sequence(len(widths)), strict=True))
+    _draw_curves(moved, numbers, "layer_displacement", colors)
+    moved.set(ylabel="$‖W(t) − W(0)‖_F/‖W(0)‖_F$", yscale="log")
+
+    last = numbers[numbers["step"] == numbers["step"].max()]
+    mean = last.groupby("width")["layer_displacement"].mean()
+    final.plot(last["width"], last["layer_displacement"], "o", color="0.25", markersize=3)
+    slope = float("nan")
+    if len(mean) > 1:
+        slope = float(np.polyfit(np.log(mean.index[-3:]), np.log(mean.iloc[-3:]), 1)[0])
+    final.plot(mean.index, mean, color="0.25", linewidth=0.8)
+    final.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="the same, at the end")
+
+    steps = last.drop_duplicates("width")
+    for column, marker, label in (
+        ("multiply_adds_unreduced", "--", "all $m$ neurons"),
+        ("multiply_adds", "-", "exact reduction"),
+    ):
+        cost.plot(steps["width"], steps[column], marker, color="0.25", label=label)
+    cost.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="multiply–adds a step")
+    cost.legend(loc="upper left")
+    for axes, text in zip((moved, final, cost), "abc", strict=True):
+        letter(axes, text)
+
+    widest = steps.iloc[-1]
+    saved = widest["multiply_adds_unreduced"] / widest["multiply_adds"]
+    text = (
+        f"The first layer's relative displacement after {int(last['step'].iloc[0]):,} steps of "
+        f"label-noise SGD at a learning rate of {cells[0].settings['eta']:g}/m falls with the "
+        f"width (exponent {slope:.2f} over the three widest): the wider, the longer lazy. A step "
+        f"costs {int(widest['multiply_adds']):,} multiply–adds at any width above d; without the "
+        f"reduction {int(widest['multiply_adds_unreduced']):,} at m = {int(widest['width']):,}, "
+        f"{saved:,.0f} times as many. Means are over all neurons."
+    )
+    metrics = {"exponent": slope, "saved": float(saved)}
+    return Drawing(figure, numbers, f"{text} {note}".strip(), metrics)

@@ -1,0 +1,287 @@
+"""One style for all figures: sizes, fonts, colours, the names of parameters, and saving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labelnoise.artifacts.store import replacing, write_text
+from labelnoise.simulate.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TEXT_WIDTH = 7.0
+"""Width of a two-column figure, inches (AAAI)."""
+
+NO_NOISE = "#9a9a9a"
+"""Colour of runs that nothing disturbs (no label noise, no SAM, no chain), in every figure."""
+
+NOISE = ("#0b4f9e", "#c65102", "#1b7a43", "#7b2d8b", "#8a6d00", "#a61c3c")
+"""Colours of runs with noise, in the order of the grid; dark, so that they differ from NO_NOISE
+in grey too. The first one is the colour of the paper's σ = 4."""
+
+PALETTES = {"noise": NOISE, "sam": NOISE[::-1], "chain": NOISE[2:] + NOISE[:2]}
+"""The same colours, beginning with another one for each kind of disturbance: one figure's first
+colour means the same as another's."""
+
+SYMBOLS = {
+    "samples": "n",
+    "width": "m",
+    "dim": "d",
+    "eta": "η",
+    "sigma": "σ",
+    "tau": "τ",
+    "rho": "ρ",
+    "delta": "δ",
+    "theta_star_norm": "‖θ*‖",
+}
+
+RC: dict[str, Any] = {
+    "font.family": ["STIXGeneral", "DejaVu Serif"],  # the second for symbols the first lacks
+    "mathtext.fontset": "stix",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # fonts embedded as TrueType
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class CellData:
+    """What a figure is given of one cell of an experiment.
+
+    Attributes:
+        experiment: name of the experiment.
+        grid: the parameters that tell the cell from the others.
+        together: the setting that varies within the cell, and its values; empty for one point.
+        settings: all its settings.
+        simulate: trajectories, one dataset a block of seeds, opened lazily.
+        train: trainings, likewise.
+        linearize: linearised runs, one dataset a block of seeds.
+        prune: pruned networks, one dataset a block of seeds.
+        analyze: curves and phases over all seeds, one dataset.
+
+    A figure is given the files of those verbs that its module `NEEDS`.
+    """
+
+    experiment: str
+    grid: Mapping[str, Any]
+    together: Mapping[str, Sequence[float]]
+    settings: Mapping[str, Any]
+    simulate: Sequence[xr.Dataset] = ()
+    train: Sequence[xr.Dataset] = ()
+    linearize: Sequence[xr.Dataset] = ()
+    prune: Sequence[xr.Dataset] = ()
+    analyze: Sequence[xr.Dataset] = ()
+
+    @property
+    def learning_rate(self) -> float:
+        """η, whatever the unit of the setting."""
+        return Settings(**self.settings).learning_rate
+
+    @property
+    def analysis(self) -> xr.Dataset:
+        """Curves and phases over all seeds (`labelnoise.analyze.summary.summarize`)."""
+        (analysis,) = self.analyze
+        return analysis
+
+    def runs(self, seed: int) -> xr.Dataset:
+        """The trajectories of one seed."""
+        return next(block for block in self.simulate if seed in block["seed"].values).sel(seed=seed)
+
+    def linearized(self) -> xr.Dataset:
+        """The linearised runs of all seeds."""
+        import xarray as xr
+
+        return xr.concat(self.linearize, "seed")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn figure, the numbers behind it (tidy) and what they say.
+
+    Attributes:
+        figure: the matplotlib figure.
+        numbers: every number drawn, one a row.
+        text: what is seen, with the measured values, in Markdown.
+        metrics: the values that a person would compare between versions of the figure.
+    """
+
+    figure: Figure
+    numbers: pd.DataFrame
+    text: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a cell is drawn: its colour and its label; and its tag in the names of metrics."""
+
+    color: str
+    label: str
+    tag: str
+
+
+def parameter(name: str, value: object) -> str:
+    """`σ = 4`: a parameter by the paper's symbol where it has one."""
+    text = (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+    return f"{SYMBOLS.get(name, name)} = {text}"
+
+
+def strength(settings: Mapping[str, Any], name: str) -> float:
+    """How strong a disturbance is: `sigma`, `tau`, or `rho`, which is 0 of all but SAM."""
+    if name == "rho" and settings["algorithm"] != "sam":
+        return 0.0
+    return float(settings[name])
+
+
+def disturbance(settings: Mapping[str, Any]) -> str | None:
+    """What takes a run out of the lazy regime, a key of `PALETTES`; None if nothing does."""
+    if settings["algorithm"] == "oscillation":
+        return "chain"
+    if strength(settings, "rho") > 0:
+        return "sam"
+    noise = "tau" if "tau" in settings else "sigma"
+    return "noise" if strength(settings, noise) > 0 else None
+
+
+def looks(cells: Sequence[CellData]) -> list[Look]:
+    """A look for each cell: grey where nothing disturbs, else its palette in the grid's order."""
+    found: list[Look] = []
+    used = dict.fromkeys(PALETTES, 0)
+    for cell in cells:
+        color, kind = NO_NOISE, disturbance(cell.settings)
+        if kind is not None:
+            color = PALETTES[kind][used[kind] % len(PALETTES[kind])]
+            used[kind] += 1
+        label = ", ".join(parameter(*item) for item in cell.grid.items()) or cell.experiment
+        # MLflow takes no other letters than ASCII's
+        tag = " ".join(f"{key}:{value}" for key, value in cell.grid.items()) or cell.experiment
+        found.append(Look(color, label, tag))
+    return found
+
+
+def apply_style() -> None:
+    """Set seaborn's and matplotlib's defaults to this project's style."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    mpl.use("agg")
+    sns.set_theme(style="ticks", rc=RC)
+
+
+def sequence(count: int) -> list[str]:
+    """Colours for an ordered parameter, light to dark: readable in grey, colour-blind safe."""
+    import matplotlib as mpl
+
+    shades = mpl.colormaps["cividis_r"](np.linspace(0.12, 1, count))
+    return [mpl.colors.to_hex(shade) for shade in shades]
+
+
+def letter(axes: Axes, text: str) -> None:
+    """The panel's letter, above its upper left corner."""
+    axes.annotate(
+        text,
+        (0, 1),
+        (-16, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+        fontweight="bold",
+    )
+
+
+def alive_seeds(analysis: xr.Dataset) -> list[int]:
+    """Seeds whose run did not diverge."""
+    return [int(s) for s in analysis["seed"].values[np.isnan(analysis["diverged_step"].values)]]
+
+
+def divergence_note(cells: Sequence[CellData]) -> str:
+    """What to say of runs that diverged and are left out of means; empty if none did."""
+    notes = []
+    for cell, look in zip(cells, looks(cells), strict=True):
+        steps = cell.analysis["diverged_step"].values
+        gone = np.isfinite(steps)
+        if gone.any():
+            first = f"{np.min(steps[gone]):,.0f}"
+            notes.append(
+                f"{look.label}: {gone.sum()} of {len(steps)} runs diverged (the first at step "
+                f"{first}) and are left out"
+            )
+    return "; ".join(notes)
+
+
+GRID = np.pi * 1e-7
+"""Spacing of the layout's grid, in shares of the figure. Layouts are made of round numbers; an
+irrational spacing keeps them from lying half-way between two of its points."""
+
+
+def _on_grid(values: np.ndarray) -> np.ndarray:
+    return np.asarray(GRID * np.round(values / GRID))
+
+
+def settle(figure: Figure) -> None:
+    """Lay a figure out, and put its layout on a grid finer than can be seen.
+
+    The last bits of what matplotlib's layout solver finds depend on memory addresses, and would
+    show in the last printed digit of a coordinate now and then.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    waiting = list(figure.subfigs)
+    while waiting:
+        part = waiting.pop()
+        waiting += part.subfigs
+        part.bbox_relative.p0 = _on_grid(part.bbox_relative.p0)
+        part.bbox_relative.p1 = _on_grid(part.bbox_relative.p1)
+    for axes in figure.axes:
+        axes.set_position(Bbox(_on_grid(axes.get_position(original=True).get_points())))
+
+
+def save(drawing: Drawing, pdf: Path, png: Path, csv: Path, md: Path) -> None:
+    """Write a drawing and its numbers; the same drawing gives the same bytes."""
+    settle(drawing.figure)
+    with replacing(pdf) as path:
+        drawing.figure.savefig(path, metadata={"CreationDate": None})
+    with replacing(png) as path:
+        drawing.figure.savefig(path, metadata={"Software": None})
+    with replacing(csv) as path:
+        drawing.numbers.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
+    write_text(drawing.text + "\n", md)
