@@ -15,16 +15,14 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/hooks.smk"
 
 
 rule all:
     default_target: True
     input:
-        expand(
-            "results/figures/{figure}.{kind}",
-            figure=CONFIG.figures,
-            kind=KINDS,
-        ),
+        [layout.figure_files(name) for name in CONFIG.figures],
+        [RECIPES.lost(name) for name in CONFIG.figures],
 
 
 include: "workflow/rules/images.smk"

@@ -101,7 +101,7 @@ def _check_bundle(arguments: argparse.Namespace) -> int:
 
 
 def _docs(arguments: argparse.Namespace) -> int:
-    from labelnoise.config.reference import generated
+    from labelnoise.reference import generated
 
     stale = []
     for path, text in generated(arguments.root).items():

@@ -1,20 +1,22 @@
 # Curves, phases and headline numbers of a cell, over all its seeds.
 
+ANALYZE = layout.analysis("{experiment}", "{cell}")
+
 
 rule analyze:
     input:
-        analyze_input,
+        unpack(inputs_of("analyze")),
     output:
-        data="results/analyze/{experiment}/{cell}.nc",
-        record="results/analyze/{experiment}/{cell}.json",
+        data=f"{ANALYZE}.nc",
+        record=f"{ANALYZE}.json",
     log:
-        "results/logs/analyze/{experiment}/{cell}.log",
+        layout.log(ANALYZE),
     benchmark:
-        "results/benchmarks/analyze/{experiment}/{cell}.tsv"
+        layout.benchmark(ANALYZE)
     conda:
         "../../environment.yml"
     params:
-        recipe=analyze_recipe,
+        recipe=recipe_of("analyze"),
     message:
         "analyze {wildcards.experiment} {wildcards.cell}"
     script:

@@ -3,18 +3,18 @@
 
 rule download:
     output:
-        archive=CIFAR10_ARCHIVE,
-        record=f"{CIFAR10_ARCHIVE}.json",
+        archive=layout.CIFAR10_ARCHIVE,
+        record=f"{layout.CIFAR10_ARCHIVE}.json",
     log:
-        "results/logs/downloads/cifar-10-python.log",
+        layout.log(layout.ARCHIVE),
     benchmark:
-        "results/benchmarks/downloads/cifar-10-python.tsv"
+        layout.benchmark(layout.ARCHIVE)
     # where the workflow was started: a cluster's nodes may have no way out
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        recipe=DOWNLOAD_RECIPE,
+        recipe=RECIPES.download(),
     message:
         "download CIFAR-10"
     script:
@@ -25,12 +25,12 @@ rule images:
     input:
         images_input,
     output:
-        data="results/images/{source}.nc",
-        record="results/images/{source}.json",
+        data=f"{layout.images('{source}')}.nc",
+        record=f"{layout.images('{source}')}.json",
     log:
-        "results/logs/images/{source}.log",
+        layout.log(layout.images("{source}")),
     benchmark:
-        "results/benchmarks/images/{source}.tsv"
+        layout.benchmark(layout.images("{source}"))
     conda:
         "../../environment.yml"
     params:

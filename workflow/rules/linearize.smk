@@ -1,23 +1,27 @@
 # The linearised runs that go with the trajectories of a block of seeds.
 
+LINEARIZE = layout.block("linearize", *BLOCK)
+
 
 rule linearize:
     input:
-        images_file,
+        unpack(inputs_of("linearize")),
     output:
-        data="results/linearize/{experiment}/{cell}/block={block}.nc",
-        record="results/linearize/{experiment}/{cell}/block={block}.json",
+        data=f"{LINEARIZE}.nc",
+        record=f"{LINEARIZE}.json",
     log:
-        "results/logs/linearize/{experiment}/{cell}/block={block}.log",
+        layout.log(LINEARIZE),
     benchmark:
-        "results/benchmarks/linearize/{experiment}/{cell}/block={block}.tsv"
+        layout.benchmark(LINEARIZE)
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=linearize_gpus,
+        gpu=gpus_of("linearize"),
+        device=CONFIG.device,
+        ntk_memory=ntk_memory,
     params:
-        recipe=linearize_recipe,
+        recipe=recipe_of("linearize"),
     message:
         "linearize {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

@@ -1,29 +1,31 @@
 # Figures: each entry of `figures` in the configuration is one target of its own name.
 
+FIGURE = layout.figure("{figure}")
+
 
 rule plot:
     input:
         plot_input,
     output:
-        pdf="results/figures/{figure}.pdf",
+        pdf=f"{FIGURE}.pdf",
         png=report(
-            "results/figures/{figure}.png",
+            f"{FIGURE}.png",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "file": "picture"},
         ),
         csv=report(
-            "results/figures/{figure}.csv",
+            f"{FIGURE}.csv",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "file": "numbers"},
         ),
-        md="results/figures/{figure}.md",
-        record="results/figures/{figure}.json",
+        md=f"{FIGURE}.md",
+        record=f"{FIGURE}.json",
     log:
-        "results/logs/figures/{figure}.log",
+        layout.log(FIGURE),
     benchmark:
-        "results/benchmarks/figures/{figure}.tsv"
+        layout.benchmark(FIGURE)
     conda:
         "../../environment.yml"
     params:
@@ -40,8 +42,5 @@ for name in CONFIG.figures:
         name:
             name
         input:
-            expand(
-                "results/figures/{figure}.{kind}",
-                figure=name,
-                kind=KINDS,
-            ),
+            layout.figure_files(name),
+            RECIPES.lost(name),

@@ -1,24 +1,26 @@
 # Trained ResNets pruned by merging features and by magnitude, where a figure needs them.
 
+PRUNE = layout.block("prune", *BLOCK)
+
 
 rule prune:
     input:
-        images=images_file,
-        weights="results/train/{experiment}/{cell}/block={block}.safetensors",
+        unpack(inputs_of("prune")),
     output:
-        data="results/prune/{experiment}/{cell}/block={block}.nc",
-        record="results/prune/{experiment}/{cell}/block={block}.json",
+        data=f"{PRUNE}.nc",
+        record=f"{PRUNE}.json",
     log:
-        "results/logs/prune/{experiment}/{cell}/block={block}.log",
+        layout.log(PRUNE),
     benchmark:
-        "results/benchmarks/prune/{experiment}/{cell}/block={block}.tsv"
+        layout.benchmark(PRUNE)
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=gpus,
+        gpu=gpus_of("prune"),
+        device=CONFIG.device,
     params:
-        recipe=prune_recipe,
+        recipe=recipe_of("prune"),
     message:
         "prune {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

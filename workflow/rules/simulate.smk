@@ -1,21 +1,24 @@
 # Trajectories of a block of seeds of one cell of a grid.
 
+SIMULATE = layout.block("simulate", *BLOCK)
+
 
 rule simulate:
     output:
-        data="results/simulate/{experiment}/{cell}/block={block}.nc",
-        record="results/simulate/{experiment}/{cell}/block={block}.json",
+        data=f"{SIMULATE}.nc",
+        record=f"{SIMULATE}.json",
     log:
-        "results/logs/simulate/{experiment}/{cell}/block={block}.log",
+        layout.log(SIMULATE),
     benchmark:
-        "results/benchmarks/simulate/{experiment}/{cell}/block={block}.tsv"
+        layout.benchmark(SIMULATE)
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=gpus,
+        gpu=gpus_of("simulate"),
+        device=CONFIG.device,
     params:
-        recipe=simulate_recipe,
+        recipe=recipe_of("simulate"),
     message:
         "simulate {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

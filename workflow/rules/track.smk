@@ -10,7 +10,7 @@ localrules:
 
 rule track:
     log:
-        "results/logs/track.log",
+        layout.log("track"),
     conda:
         "../../environment.yml"
     params:

@@ -1,24 +1,28 @@
 # Networks trained on images: the curves and final weights of a block of seeds of one cell.
 
+TRAIN = layout.block("train", *BLOCK)
+
 
 rule train:
     input:
-        images_file,
+        unpack(inputs_of("train")),
     output:
-        data="results/train/{experiment}/{cell}/block={block}.nc",
-        weights="results/train/{experiment}/{cell}/block={block}.safetensors",
-        record="results/train/{experiment}/{cell}/block={block}.json",
+        data=f"{TRAIN}.nc",
+        weights=f"{TRAIN}.safetensors",
+        record=f"{TRAIN}.json",
     log:
-        "results/logs/train/{experiment}/{cell}/block={block}.log",
+        layout.log(TRAIN),
     benchmark:
-        "results/benchmarks/train/{experiment}/{cell}/block={block}.tsv"
+        layout.benchmark(TRAIN)
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=gpus,
+        gpu=gpus_of("train"),
+        device=CONFIG.device,
+        ntk_memory=ntk_memory,
     params:
-        recipe=train_recipe,
+        recipe=recipe_of("train"),
     message:
         "train {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

@@ -14,4 +14,4 @@ except ArchiveError as error:
     job.say(f"{error}\nimages.cifar10 says which archive is read; left out, it is downloaded.")
     sys.exit(1)
 counts = {dim: images.sizes[dim] for dim in ("train_image", "test_image")}
-job.save(images, snakemake.output.data, f"Images: {job.recipe['source']}", counts)
+job.save(images, f"Images: {job.recipe['source']}", counts)

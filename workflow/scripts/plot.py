@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from labelnoise.artifacts.store import open_dataset
+from labelnoise.config.load import SETTINGS
 from labelnoise.plot.parts.style import CellData, save
 from labelnoise.workflow.job import Job
 
@@ -13,7 +14,10 @@ module = importlib.import_module(f"labelnoise.plot.figures.{job.recipe['drawn_by
 with ExitStack() as files:
     cells = [
         CellData(
-            **{name: cell[name] for name in ("experiment", "grid", "together", "settings")},
+            experiment=cell["experiment"],
+            grid=dict(cell["grid"]),
+            together=cell["together"],
+            settings=SETTINGS[cell["experiment_verb"]](**cell["settings"]).model_dump(mode="json"),
             **{
                 verb: [files.enter_context(open_dataset(path)) for path in paths]
                 for verb, paths in cell["files"].items()

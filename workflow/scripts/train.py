@@ -1,27 +1,21 @@
 """Train one block of seeds of one cell."""
 
-import hashlib
 from pathlib import Path
-
-import torch
 
 from labelnoise.artifacts.store import open_dataset
 from labelnoise.train.checkpoint import Checkpoint, save_tensors
 from labelnoise.train.run import train
 from labelnoise.train.settings import TrainSettings
-from labelnoise.workflow.job import Job, choose_device
+from labelnoise.workflow import layout
+from labelnoise.workflow.job import Job
 
 job = Job(snakemake)
-job.device = choose_device(snakemake.config.get("device", "auto"))
-torch.set_num_threads(snakemake.threads)
-settings = TrainSettings(**job.recipe["settings"])
+settings = job.settings(TrainSettings)
 seeds = job.recipe["seeds"]
-data, weights = Path(snakemake.output.data), Path(snakemake.output.weights)
-decides = f"{snakemake.params.recipe} {sorted(job.inputs.values())} {job.device}"
-identity = hashlib.sha256(decides.encode()).hexdigest()
-folder = Path("results", "checkpoints", *data.with_suffix("").parts[2:])
-checkpoints = {seed: Checkpoint(folder / f"seed={seed}.safetensors", identity) for seed in seeds}
-with open_dataset(Path(snakemake.input[0])) as images:
+checkpoints = {
+    seed: Checkpoint(layout.checkpoint(job.stem, seed), job.identity()) for seed in seeds
+}
+with open_dataset(snakemake.input.images) as images:
     runs, trained = train(
         settings,
         images,
@@ -30,9 +24,9 @@ with open_dataset(Path(snakemake.input[0])) as images:
         progress=job.progress(settings.steps * len(seeds)),
         checkpoints=checkpoints,
     )
-save_tensors(trained, weights)
+save_tensors(trained, Path(snakemake.output.weights))
 title = f"Networks on images: {job.recipe['experiment']}"
 counts = {"steps": settings.steps, "runs": len(seeds)}
-job.save(runs, str(data), title, counts, beside=[str(weights)])
+job.save(runs, title, counts, beside=[snakemake.output.weights])
 for checkpoint in checkpoints.values():
     checkpoint.remove()

@@ -1,7 +1,11 @@
 """From the trajectories of a cell to its curves and its few telling numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
+
+from labelnoise.simulate.settings import Settings
 
 from .phases import escape_step, lazy_radius, onset_step, small_weights_step
 from .regimes import regime
@@ -12,6 +16,33 @@ PHASES = ("escape_step", "radius_step", "alignment_step", "small_weights_step")
 
 def _label(data: xr.DataArray, long_name: str, symbol: str, units: str = "1") -> xr.DataArray:
     return data.assign_attrs(long_name=long_name, symbol=symbol, units=units)
+
+
+def analyze(
+    settings: Settings,
+    blocks: Sequence[xr.Dataset],
+    *,
+    lazy_threshold: float,
+    alignment_onset: float,
+) -> tuple[xr.Dataset, dict[str, float]]:
+    """Everything that is said of one cell: its curves and phases, and its few telling numbers.
+
+    Args:
+        settings: of the cell.
+        blocks: its runs, as `labelnoise.simulate.run.simulate_cell` returns them; a block of seeds
+            each.
+        lazy_threshold: as for `summarize`.
+        alignment_onset: as for `summarize`.
+
+    Returns:
+        What `summarize` returns, in memory, and its `headline`.
+    """
+    runs = xr.concat(blocks, "seed", data_vars="minimal", coords="minimal", compat="override")
+    along = "eta" in runs.dims
+    eta = settings.as_learning_rate(runs["eta"]) if along else settings.learning_rate
+    thresholds = {"lazy_threshold": lazy_threshold, "alignment_onset": alignment_onset}
+    summary = summarize(runs, width=settings.width, eta=eta, **thresholds).compute()
+    return summary, headline(summary)
 
 
 def summarize(

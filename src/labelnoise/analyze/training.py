@@ -1,10 +1,28 @@
 """From the trainings of a cell to its curves and its few telling numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
+from labelnoise.train.settings import TrainSettings
+
 FINAL = ("train_loss", "test_loss", "train_accuracy", "test_accuracy", "distance")
 NORMS = ("w_norm_mean", "norm_change_mean", "norm_change_std")
+
+
+def analyze(
+    settings: TrainSettings, blocks: Sequence[xr.Dataset]
+) -> tuple[xr.Dataset, dict[str, float]]:
+    """Everything that is said of one cell: its curves, and its few telling numbers.
+
+    Args:
+        settings: of the cell.
+        blocks: its trainings, as `labelnoise.train.run.train` returns them; a block of seeds each.
+    """
+    runs = xr.concat(blocks, "seed", data_vars="minimal", coords="minimal", compat="override")
+    summary = summarize(runs).compute()
+    return summary, headline(summary)
 
 
 def summarize(runs: xr.Dataset) -> xr.Dataset:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,35 +98,28 @@ def lineage(figure: str) -> list[dict[str, Any]]:
     return list(records.values())
 
 
-def _experiment(cells: list[dict[str, Any]], blocks: Mapping[str, list[int]]) -> dict[str, Any]:
-    """An experiment as the configuration has it, from the recipes of its cells.
+def _experiment(cells: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    """An experiment as the configuration has it.
 
     Args:
-        cells: as in a figure's recipe.
-        blocks: the seeds of each job, by the path of its file.
+        cells: its cells, as in a figure's recipe.
+        jobs: the recipes of its runs.
     """
     first = cells[0]
-    spelled = next(iter(blocks))
-    # the record has the grid's keys sorted; the path has them in the grid's order
-    keys = sorted(first["grid"], key=lambda key: spelled.index(f"/{key}="))
-    grid = {key: list(dict.fromkeys(cell["grid"][key] for cell in cells)) for key in keys}
-    together = next(iter(first["together"]), None)
-    if together:
-        grid[together] = first["together"][together]
-    cell = Path(spelled).parent
-    seeds = [blocks[path] for path in sorted(blocks, key=_number) if Path(path).parent == cell]
+    grid: dict[str, list[Any]] = {}
+    for cell in cells:
+        for key, value in cell["grid"]:
+            grid.setdefault(key, []).append(value)
+    grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()} | first["together"]
+    one = sorted((j for j in jobs if j["grid"] == first["grid"]), key=lambda job: job["block"])
     return {
         "verb": first["experiment_verb"],
         "settings": {k: v for k, v in first["settings"].items() if k not in grid},
         "grid": grid,
-        "seeds": [seed for block in seeds for seed in block],
-        "seeds_per_job": len(seeds[0]),
-        "together": together,
+        "seeds": [seed for job in one for seed in job["seeds"]],
+        "seeds_per_job": len(one[0]["seeds"]),
+        "together": next(iter(first["together"]), None),
     }
-
-
-def _number(path: str) -> int:
-    return int(re.findall(r"block=(\d+)", path)[-1])
 
 
 def configuration(figure: str, records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -135,16 +128,16 @@ def configuration(figure: str, records: list[dict[str, Any]]) -> dict[str, Any]:
     cells: dict[str, list[dict[str, Any]]] = {}
     for cell in recipe["cells"]:
         cells.setdefault(cell["experiment"], []).append(cell)
-    blocks: dict[str, dict[str, list[int]]] = {}
+    jobs: dict[str, list[dict[str, Any]]] = {}
     analysis: dict[str, Any] = {}
     for record in records:
         made = record["recipe"]
         if record["verb"] in ("simulate", "train"):
-            blocks.setdefault(made["experiment"], {})[record["artifact"]] = made["seeds"]
-        analysis |= made.get("analysis", {}) | made.get("pruning", {})
+            jobs.setdefault(made["experiment"], []).append(made)
+        analysis |= made.get("analysis", {})
     on_gpu = any(record["origin"]["device"] == "cuda" for record in records)
     return {
-        "experiments": {name: _experiment(its, blocks[name]) for name, its in cells.items()},
+        "experiments": {name: _experiment(its, jobs[name]) for name, its in cells.items()},
         "figures": {
             figure: {
                 "drawn_by": recipe["drawn_by"],

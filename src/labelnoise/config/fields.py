@@ -30,7 +30,7 @@ class Recorded(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: Count
+    steps: Count = Field(description="steps of the algorithm")
     snapshots: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=201, description="recorded states, first and last included"
     )

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from labelnoise.linearize import LINEARIZED, is_linearized
 from labelnoise.simulate.settings import Settings
 from labelnoise.train.settings import TrainSettings
 
@@ -55,7 +54,7 @@ class Cell:
     @property
     def is_linearized(self) -> bool:
         """Whether it has a linearised run to be set beside."""
-        return is_linearized(self.settings)
+        return self.settings.is_linearized
 
     @cached_property
     def path(self) -> str:
@@ -91,9 +90,14 @@ class Config:
     tracking: Tracking
     device: Literal["auto", "cpu", "cuda"]
 
+    @cached_property
+    def _by_path(self) -> dict[tuple[str, str], Cell]:
+        every = (cell for cells in self.cells.values() for cell in cells)
+        return {(cell.experiment, cell.path): cell for cell in every}
+
     def cell(self, experiment: str, path: str) -> Cell:
         """The cell of an experiment with this path."""
-        return next(cell for cell in self.cells[experiment] if cell.path == path)
+        return self._by_path[experiment, path]
 
 
 def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cell, ...]:
@@ -214,11 +218,8 @@ def _check_figure(
                     f"{cell.experiment}/{cell.path} has network {cell.settings.network}"
                 )
     if "linearize" in drawn_by.NEEDS and drawn_by.VERB == "simulate":
-        for algorithm in sorted({cell.settings.algorithm for cell in drawn} - set(LINEARIZED)):
-            problems.append(
-                f"{where}.experiments: algorithm {algorithm} has no linearised run; "
-                f"{' and '.join(LINEARIZED)} have"
-            )
+        for algorithm in sorted({c.settings.algorithm for c in drawn if not c.is_linearized}):
+            problems.append(f"{where}.experiments: algorithm {algorithm} has no linearised run")
     filled = options.model_dump(mode="json") if options else {}
     return Figure(module, tuple(drawn), filled, tuple(drawn_by.NEEDS))
 

@@ -1,7 +1,19 @@
-"""Where the modules are that a configuration names; found without importing anything."""
+"""What names like `package.module:name` stand for: what is there, and where its file is."""
 
+import importlib
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
+
+
+def resolve(reference: str) -> Any:
+    """What `module:name` stands for; imports the module.
+
+    The tables of algorithms and verbs name their code so: they are read at every call of Snakemake,
+    and the code is heavy.
+    """
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def module_file(module: str) -> Path | None:

@@ -18,8 +18,6 @@ from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
 
-from . import is_linearized
-
 MEASURED = tuple(PER_SNAPSHOT)
 
 
@@ -55,7 +53,7 @@ def linearize(
     Raises:
         ValueError: the settings have no linearised run; as `train`.
     """
-    if not is_linearized(settings):
+    if not settings.is_linearized:
         raise ValueError(
             "the linearised run is of full-batch gradient descent on the square loss, without SAM, "
             "momentum, weight decay, schedule or batch norm; these settings ask for something else"

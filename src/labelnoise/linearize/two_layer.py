@@ -7,15 +7,14 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from labelnoise.config.fields import DIVERGED, snapshot_steps
-from labelnoise.simulate.compiled import linear, linear_gd
+from labelnoise.config.modules import resolve
+from labelnoise.simulate.algorithms import ALGORITHMS
 from labelnoise.simulate.engines import Run
 from labelnoise.simulate.observe import PER_NETWORK
 from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.reduction import no_reduction
 from labelnoise.simulate.run import CHUNK
 from labelnoise.simulate.settings import Settings
-
-from . import LINEARIZED
 
 MEASURED = ("train_loss", "test_loss", "theta_error", "theta_norm")
 
@@ -31,7 +30,7 @@ def linearize(
     lazy, the two agree.
 
     Args:
-        settings: as for `simulate`; its algorithm is one of `LINEARIZED`.
+        settings: as for `simulate`; its algorithm has a linearised form.
         seeds: distinct integers in 0 … 2³²−1.
         progress: called now and then with the number of steps that a run has taken.
 
@@ -42,9 +41,10 @@ def linearize(
     Raises:
         ValueError: the algorithm has no linearised run, or a seed is out of range.
     """
-    if settings.algorithm not in LINEARIZED:
+    if not settings.is_linearized:
+        some = [name for name, algorithm in ALGORITHMS.items() if algorithm.linear_kernel]
         raise ValueError(
-            f"algorithm {settings.algorithm} has no linearised run; {' or '.join(LINEARIZED)} has"
+            f"algorithm {settings.algorithm} has no linearised run; {' and '.join(some)} have"
         )
     steps = snapshot_steps(settings)
     measured = {name: np.full((len(seeds), len(steps)), np.nan) for name in MEASURED}
@@ -83,17 +83,19 @@ def _one(
 ) -> float:
     """Fill in the curves of one run; the step at which it diverged, or NaN."""
     problem, eta = run.problem, run.settings.learning_rate
+    algorithm = run.settings.rule
+    kernel = resolve(str(algorithm.linear_kernel))
     theta = problem.w.T @ problem.a
     metric = (problem.a @ problem.a) * np.eye(len(theta)) + problem.w.T @ problem.w
     moved = problem.x @ metric
     at, done = {int(step): column for column, step in enumerate(steps)}, 0
     for stop in sorted({*at, *range(0, int(steps[-1]), CHUNK)}):
         count = stop - done
-        if run.settings.algorithm == "gd":
-            taken = linear_gd(theta, run.covariance, run.correlation, metric, count, eta, DIVERGED)
+        if algorithm.stream == "moments":
+            taken = kernel(theta, run.covariance, run.correlation, metric, count, eta, DIVERGED)
         else:
             stream = run.order(done, count), run.noise(done, count)
-            taken = linear(theta, problem.x, problem.y, moved, *stream, eta, DIVERGED)
+            taken = kernel(theta, problem.x, problem.y, moved, *stream, eta, DIVERGED)
         if taken < count:
             return float(done + taken)
         done = stop

@@ -1,29 +1,38 @@
 """The engine of the compiled core: Numba kernels on the CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float64
 
 from labelnoise.config.fields import DIVERGED
+from labelnoise.config.modules import resolve
 
-from . import compiled
 from .chain import chain_levels, moves, thresholds
+from .compiled import pack
 from .engines import Run
 
 WORDS = 2**22
 """At most so many random words of the chain are held at a time."""
 
 
+class _Stepped(Protocol):
+    """A run that a kernel steps."""
+
+    def advance(self, start: int, count: int) -> int:
+        """Take `count` steps from step `start` on; how many were taken before divergence."""
+
+    def core(self) -> Float64[np.ndarray, "neuron inputplus1"]:
+        """The state [W | a] now."""
+
+
 class CompiledEngine:
     """Numba kernels, one run a thread; a run's bits depend on neither batch nor threads."""
 
-    def __init__(self, runs: Sequence[Run], *, threads: int = 1) -> None:
-        self._kernels = [
-            _OscillationRun(r) if r.settings.algorithm == "oscillation" else _CoreRun(r)
-            for r in runs
-        ]
+    def __init__(self, runs: Sequence[Run], *, threads: int = 1, device: str = "cpu") -> None:
+        self._kernels = [STEPPED[run.settings.rule.stream](run) for run in runs]
         self._threads = threads
         self._done = 0
         self._diverged_step = np.full(len(runs), np.nan)
@@ -55,52 +64,62 @@ class CompiledEngine:
 
 
 class _CoreRun:
-    """SGD, SAM or GD on a packed core."""
+    """A packed core, and what its algorithm carries along."""
 
     def __init__(self, run: Run) -> None:
+        settings, algorithm = run.settings, run.settings.rule
         self._run = run
         self._neurons = len(run.reduction.core)
-        self._state = compiled.pack(run.reduction.core)
-
-    def advance(self, start: int, count: int) -> int:
-        """Take `count` steps from step `start` on; how many were taken before divergence."""
-        run, settings = self._run, self._run.settings
-        if settings.algorithm == "gd":
-            return int(
-                compiled.gd(
-                    self._state,
-                    run.covariance,
-                    run.correlation,
-                    count,
-                    settings.learning_rate,
-                    DIVERGED,
-                )
-            )
-        stream = (
-            self._state,
-            run.reduction.inputs,
-            run.problem.y,
-            run.order(start, count),
-            run.noise(start, count),
-            settings.learning_rate,
-        )
-        if settings.algorithm == "sam":
-            return int(compiled.sam(*stream, settings.rho, DIVERGED))
-        return int(compiled.sgd(*stream, DIVERGED))
+        self._kernel = resolve(algorithm.kernel)
+        self._state = pack(run.reduction.core)
+        nothing = np.zeros_like(run.reduction.core)
+        self._memory = [pack(nothing) for _ in range(algorithm.memory)]
+        self._arguments = [getattr(settings, name) for name in algorithm.arguments]
 
     def core(self) -> Float64[np.ndarray, "neuron inputplus1"]:
         """The state [W | a] now."""
         return self._state[:, : self._neurons].T.copy()
 
 
-class _OscillationRun:
+class _SampleRun(_CoreRun):
+    """One sample and its label noise a step: SGD and its kin."""
+
+    def advance(self, start: int, count: int) -> int:
+        """Take `count` steps from step `start` on; how many were taken before divergence."""
+        run = self._run
+        samples = run.reduction.inputs, run.problem.y
+        stream = run.order(start, count), run.noise(start, count)
+        eta = run.settings.learning_rate
+        return int(
+            self._kernel(
+                self._state, *self._memory, *samples, *stream, eta, *self._arguments, DIVERGED
+            )
+        )
+
+
+class _MomentRun(_CoreRun):
+    """All samples a step, by their moments: gradient descent."""
+
+    def advance(self, start: int, count: int) -> int:
+        """Take `count` steps from step `start` on; how many were taken before divergence."""
+        run = self._run
+        moments, eta = (run.covariance, run.correlation), run.settings.learning_rate
+        return int(
+            self._kernel(
+                self._state, *self._memory, *moments, count, eta, *self._arguments, DIVERGED
+            )
+        )
+
+
+class _ChainRun:
     """Full-batch GD on W while each a_i follows its chain (§4.3)."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         settings = run.settings
+        self._kernel = resolve(settings.rule.kernel)
         transition = np.array(settings.transition)
-        self._w = compiled.pack(run.reduction.core[:, :-1])
+        self._w = pack(run.reduction.core[:, :-1])
         self._thresholds = thresholds(transition)
         self._level = chain_levels(run.seed, transition, settings.width, 0, 1)[0]
 
@@ -110,7 +129,7 @@ class _OscillationRun:
         done = 0
         while done < count:
             now = min(count - done, max(1, WORDS // settings.width))
-            taken = compiled.oscillate(
+            taken = self._kernel(
                 self._w,
                 self._level,
                 run.covariance,
@@ -132,3 +151,11 @@ class _OscillationRun:
         return np.column_stack(
             [self._w[:, : len(self._level)].T, self._run.settings.delta * self._level]
         )
+
+
+STEPPED: Mapping[str, Callable[[Run], _Stepped]] = {
+    "samples": _SampleRun,
+    "moments": _MomentRun,
+    "chain": _ChainRun,
+}
+"""What steps a run, by what its algorithm reads."""

@@ -95,7 +95,7 @@ class CudaEngine:
         ValueError: a core has more than `MOST_NEURONS` neurons.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], *, threads: int = 1, device: str = "cuda") -> None:
         if not cuda.is_available():
             raise RuntimeError("backend cuda finds no NVIDIA GPU here; set backend: compiled")
         neurons = len(runs[0].reduction.core)
@@ -116,7 +116,7 @@ class CudaEngine:
             np.array([self._seeds.index(run.seed) for run in runs], dtype=np.int32)
         )
         self._eta = cuda.to_device(np.array([run.settings.learning_rate for run in runs]))
-        rho = [run.settings.rho * (run.settings.algorithm == "sam") for run in runs]
+        rho = [run.settings.rho * ("rho" in run.settings.rule.arguments) for run in runs]
         self._rho = cuda.to_device(np.array(rho, dtype=np.float64))
         self._diverged_step = np.full(len(runs), np.nan)
         self._done = 0

@@ -1,9 +1,9 @@
 """A run as it is stepped, and what an engine that steps a batch of them can do.
 
-The engines, `compiled_engine` and `torch_engine`, take the same runs, sample order and noise, and
-stop a diverged run at the same step.
+All engines take the same runs, sample order and noise, and stop a diverged run at the same step.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,13 @@ from jaxtyping import Float64, Int32, UInt8
 from .problem import Problem, label_noise, sample_order
 from .reduction import Reduction
 from .settings import Settings
+
+ENGINES: Mapping[str, str] = {
+    "compiled": "labelnoise.simulate.compiled_engine:CompiledEngine",
+    "torch": "labelnoise.simulate.torch_engine:TorchEngine",
+    "cuda": "labelnoise.simulate.cuda_engine:CudaEngine",
+}
+"""By the name of the backend; each is called with runs, `threads` and `device`."""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def draw_problem(settings: Settings, seed: int) -> Problem:
     theta_star = settings.theta_star_norm * direction / np.linalg.norm(direction)
     x = normal(Stream.DATA, TRAIN, n, d)
     w = normal(Stream.INITIALISATION, FIRST_LAYER, m, d) / np.sqrt(d)
-    if settings.algorithm == "oscillation":
+    if settings.rule.stream == "chain":
         a = settings.delta * chain_levels(seed, np.array(settings.transition), m, 0, 1)[0]
     else:
         a = normal(Stream.INITIALISATION, SECOND_LAYER, m) / np.sqrt(m)

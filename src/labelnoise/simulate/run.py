@@ -1,6 +1,6 @@
 """Simulate: settings and seeds in, an `xarray.Dataset` of trajectories out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -8,9 +8,9 @@ from jaxtyping import Float64
 from threadpoolctl import threadpool_limits
 
 from labelnoise.config.fields import snapshot_steps
+from labelnoise.config.modules import resolve
 
-from .compiled_engine import CompiledEngine
-from .engines import Engine, Run
+from .engines import ENGINES, Engine, Run
 from .observe import PER_NETWORK, PER_NEURON, PER_QUANTILE, QUANTILES, observe
 from .problem import draw_problem
 from .reduction import no_reduction, reduce
@@ -30,9 +30,7 @@ def prepare(settings: Settings, seed: int) -> Run:
     problem = draw_problem(settings, seed)
     start = problem.w, problem.a, problem.x
     if settings.reduce:
-        return Run(
-            settings, seed, problem, reduce(*start, width=settings.algorithm != "oscillation")
-        )
+        return Run(settings, seed, problem, reduce(*start, width=settings.rule.reduces))
     return Run(settings, seed, problem, no_reduction(*start))
 
 
@@ -79,6 +77,36 @@ def simulate(
     return runs.isel(eta=0, drop=True)
 
 
+def simulate_cell(
+    settings: Settings,
+    together: Mapping[str, Sequence[float]],
+    seeds: Sequence[int],
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """As `simulate`, or, where a setting varies within the cell, as `simulate_along` over it.
+
+    Args:
+        settings: everything but the seed (of the first point, where there are more).
+        together: the setting that varies and its values; empty for one point.
+        seeds: as for `simulate`.
+        threads: as for `simulate`.
+        device: as for `simulate`.
+        progress: as for `simulate`.
+
+    Raises:
+        ValueError: as `simulate`.
+    """
+    for axis, values in together.items():
+        points = [settings.model_copy(update={axis: value}) for value in values]
+        return simulate_along(
+            axis, points, seeds, threads=threads, device=device, progress=progress
+        )
+    return simulate(settings, seeds, threads=threads, device=device, progress=progress)
+
+
 def simulate_along(
     axis: str,
     points: Sequence[Settings],
@@ -108,18 +136,8 @@ def simulate_along(
     with threadpool_limits(limits=1, user_api="blas"):
         runs = [prepare(settings, seed) for settings in points for seed in seeds]
         first = runs[0].settings
-        engine: Engine
-        if first.backend == "compiled":
-            engine = CompiledEngine(runs, threads=threads)
-        elif first.backend == "cuda":
-            from .cuda_engine import CudaEngine
-
-            engine = CudaEngine(runs)
-        else:
-            # torch takes seconds to import
-            from .torch_engine import TorchEngine
-
-            engine = TorchEngine(runs, device=device)
+        # named and not imported: torch takes seconds
+        engine: Engine = resolve(ENGINES[first.backend])(runs, threads=threads, device=device)
         arrays = _record(runs, engine, progress or (lambda _: None))
     return _label(arrays, axis, [getattr(point, axis) for point in points], seeds, first)
 
@@ -142,7 +160,7 @@ def _variables(settings: Settings) -> dict[str, Variable]:
             "a_i",
             "1",
         )
-        if settings.algorithm == "sgd":
+        if settings.rule.plain:
             found["identity_error"] = (
                 "f8",
                 (),

@@ -1,15 +1,20 @@
 """The settings of a simulation: the one source of their defaults, ranges and meaning."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from labelnoise.config.fields import Count, Flag, Real, Recorded, Step
 
+from .algorithms import ALGORITHMS, PARTICULAR, Algorithm
+
 if TYPE_CHECKING:
     import numpy as np
+    import xarray as xr
     from jaxtyping import Bool
+
+Numbers = TypeVar("Numbers", float, "np.ndarray", "xr.DataArray")
 
 Row = Annotated[list[Annotated[Real, Field(ge=0, le=1)]], Field(min_length=3, max_length=3)]
 
@@ -134,9 +139,38 @@ class Settings(Recorded):
     )
 
     @property
+    def rule(self) -> Algorithm:
+        """What is known of the algorithm."""
+        return ALGORITHMS[self.algorithm]
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Settings that the algorithm does not read."""
+        return PARTICULAR.difference(self.rule.reads)
+
+    @property
+    def is_linearized(self) -> bool:
+        """Whether it has a linearised run to be set beside."""
+        return self.rule.linear_kernel is not None
+
+    @property
     def learning_rate(self) -> float:
-        """η: `eta` in its unit."""
-        return self.eta / self.width if self.eta_unit == "1/m" else self.eta
+        """η: `eta` in its unit. Numbers use this one."""
+        return self.as_learning_rate(self.eta)
+
+    def as_learning_rate(self, eta: Numbers) -> Numbers:
+        """The learning rate that values of `eta` stand for, at this width and in this unit."""
+        return eta / self.width if self.eta_unit == "1/m" else eta
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_noise_by_default(cls, given: Any) -> Any:
+        """What has no label noise need not be told so."""
+        if isinstance(given, dict) and "sigma" not in given:
+            rule = ALGORITHMS.get(str(given.get("algorithm", "sgd")))
+            if rule is not None and "sigma" not in rule.reads:
+                return given | {"sigma": 0.0}
+        return given
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -150,20 +184,24 @@ class Settings(Recorded):
             value = getattr(self, name)
             if value is not None and value > most:
                 raise ValueError(f"{name} = {value} does not fit: at most {limit} = {most}")
-        if self.algorithm in ("gd", "oscillation") and self.sigma != 0:
+        if "sigma" not in self.rule.reads and self.sigma != 0:
             raise ValueError(
                 f"sigma = {self.sigma} has no place in algorithm {self.algorithm}, which sees the "
                 "clean labels of all samples at every step; set sigma: 0"
             )
-        if self.backend == "cuda" and self.algorithm not in ("sgd", "sam"):
-            raise ValueError(f"backend cuda has no {self.algorithm}; set backend: compiled")
-        if self.algorithm == "gd" and self.schedule is not None:
-            raise ValueError("schedule has nothing to switch in algorithm gd; leave it out")
-        if self.algorithm == "oscillation":
+        if self.backend not in self.rule.backends:
+            raise ValueError(
+                f"backend {self.backend} has no {self.algorithm}; set backend: compiled"
+            )
+        if "schedule" not in self.rule.reads and self.schedule is not None:
+            raise ValueError(
+                f"schedule has nothing to switch in algorithm {self.algorithm}; leave it out"
+            )
+        if self.rule.stream == "chain":
             if self.initialisation == "small":
                 raise ValueError(
-                    "initialisation: small has no place in algorithm oscillation, whose second "
-                    "layer has the amplitude delta; set initialisation: ntk"
+                    f"initialisation: small has no place in algorithm {self.algorithm}, whose "
+                    "second layer has the amplitude delta; set initialisation: ntk"
                 )
             for number, row in enumerate(self.transition):
                 if abs(sum(row) - 1) > 1e-12:

@@ -231,7 +231,7 @@ def _name(record: Record, seed: int | None = None) -> str:
     recipe = record.recipe
     if record.verb == "plot":
         return Path(record.artifact).stem
-    parts = [record.verb, *(f"{key}={value}" for key, value in recipe.get("grid", {}).items())]
+    parts = [record.verb, *(f"{key}={value}" for key, value in recipe.get("grid", ()))]
     if seed is not None:
         parts.append(f"seed={seed}")
     elif "seeds" in recipe:
@@ -253,7 +253,7 @@ def _params(recipe: Mapping[str, Any]) -> dict[str, str]:
     flat |= recipe.get("settings", {}) | recipe.get("analysis", {}) | recipe.get("together", {})
     if "cells" in recipe:
         flat["cells"] = [
-            "/".join([c["experiment"], *(f"{k}={v}" for k, v in c["grid"].items())])
+            "/".join([c["experiment"], *(f"{k}={v}" for k, v in c["grid"])])
             for c in recipe["cells"]
         ]
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in flat.items()}

@@ -10,9 +10,6 @@ from tqdm import tqdm
 
 from labelnoise.artifacts.provenance import file_digest
 
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-
 ATTEMPTS = 5
 """So many in a row without a new byte, and the download is given up."""
 

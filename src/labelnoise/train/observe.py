@@ -72,7 +72,7 @@ class Observer:
         self._start = {name: p.clone() for name, p in trained(task.network).items()}
         self._start_norm = task.start_norm
         self._start_w_norm = task.w_norm(self._start[first_layer_name(task.network)])
-        self._drift = _Drift(task) if task.settings.ntk_drift else None
+        self._drift = NTKDrift(task) if task.settings.ntk_drift else None
 
     @torch.no_grad()
     def measure(self) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ class Observer:
         return scalars | {"w_norm": w_norm.float().cpu()}
 
 
-class _Drift:
+class NTKDrift:
     """How far the NTK of the training images is from where it started."""
 
     def __init__(self, task: Task) -> None:
@@ -111,4 +111,5 @@ class _Drift:
             return empirical_ntk(function_of(network), trained(network), x, memory=memory)
 
     def measure(self) -> float:
+        """‖K_t − K_0‖_F/‖K_0‖_F now."""
         return ntk_drift(self._kernel, self._ntk())

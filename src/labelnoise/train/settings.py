@@ -160,6 +160,16 @@ class TrainSettings(Recorded):
         return (depth - 4) // 6 if self.network == "wide_resnet" else (depth - 2) // 8
 
     @property
+    def is_linearized(self) -> bool:
+        """Whether it has a linearised run: full-batch gradient descent on the square loss."""
+        plain = self.algorithm == "sgd" or self.rho == 0
+        whole = self.batch_size is None and self.eta_schedule == "constant"
+        whole = whole and not (self.momentum or self.weight_decay)
+        # batch norm makes an output depend on the other images
+        own_output = self.network != "resnet" and self.augmentation == "none"
+        return plain and whole and own_output and self.loss == "mse"
+
+    @property
     def own_network(self) -> bool:
         """Whether the network is a module of the user's."""
         return self.network not in NETWORKS

@@ -1,5 +1,6 @@
 """The frame of a workflow job: its log, its progress, its artifact and the record beside it."""
 
+import hashlib
 import json
 import logging
 import sys
@@ -7,27 +8,37 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
 
 from labelnoise.artifacts.provenance import file_digest, origin
 from labelnoise.artifacts.store import ArtifactError, record_of, write_dataset, write_json
 
+from .layout import RESULTS
 from .sessions import end_with_call
 
 if TYPE_CHECKING:
     import xarray as xr
 
+Model = TypeVar("Model", bound=BaseModel)
+
 PACE = 5.0
 """Seconds between two lines of progress."""
 
 
-def choose_device(wanted: str) -> str:
-    """The torch device to use: for `auto` a GPU where there is one, else the CPU."""
+def _device(resources: Any) -> str:
+    """The torch device of a job: a GPU where the rule asked for one and torch can use it.
+
+    That torch has no support for the GPU is an error only where `device: cuda` was asked for.
+    """
+    if not getattr(resources, "gpu", 0):
+        return "cpu"
+    if resources.device == "cuda":
+        return "cuda"
     import torch
 
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _recorded(path: Path) -> str | None:
@@ -63,7 +74,7 @@ class Job:
     Attributes:
         recipe: everything that decides the artifact (the rule's one param).
         inputs: digest of each input file by its path.
-        device: what computes; a script that uses another device says so here.
+        device: torch device that computes.
     """
 
     def __init__(self, snakemake: Any) -> None:
@@ -71,6 +82,7 @@ class Job:
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._verb: str = snakemake.rule
+        self._snakemake = snakemake
         self._record = Path(snakemake.output.record)
         self._label = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
         self._log = logging.getLogger("labelnoise")
@@ -79,7 +91,7 @@ class Job:
         self._log.addHandler(logging.StreamHandler(sys.stderr))
         for handler in self._log.handlers:
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        self.device = "cpu"
+        self.device = _device(snakemake.resources)
         self.recipe: dict[str, Any] = json.loads(snakemake.params.recipe)
         self.inputs = {str(path): input_digest(Path(path)) for path in snakemake.input}
 
@@ -103,17 +115,36 @@ class Job:
 
         return report
 
+    @property
+    def stem(self) -> str:
+        """The path of what the job makes, without its ending (`layout`)."""
+        return str(self._record.with_suffix(""))
+
+    def settings(self, model: type[Model]) -> Model:
+        """The settings of the job's cell, with what decides no number from the rule's resources."""
+        given = dict(self.recipe["settings"])
+        if "ntk_memory" in model.model_fields:
+            given["ntk_memory"] = getattr(self._snakemake.resources, "ntk_memory", None)
+        return model(**{name: value for name, value in given.items() if value is not None})
+
+    def identity(self) -> str:
+        """A digest of all that decides the result: a checkpoint of another one is not taken."""
+        inputs = sorted(self.inputs.values())
+        decides = f"{self._snakemake.params.recipe} {inputs} {self.device}"
+        return hashlib.sha256(decides.encode()).hexdigest()
+
     def save(
         self,
         data: "xr.Dataset",
-        path: str,
         title: str,
         metrics: Mapping[str, float],
         beside: Sequence[str] = (),
     ) -> None:
         """Write the job's netCDF artifact and the record of it and of what lies `beside` it."""
+        path = str(self._snakemake.output.data)
         # where a user's own file lies decides no content
-        named = {p if p.startswith("results/") else Path(p).name: d for p, d in self.inputs.items()}
+        ours = f"{RESULTS}/"
+        named = {p if p.startswith(ours) else Path(p).name: d for p, d in self.inputs.items()}
         write_dataset(data, Path(path), title=title, recipe=self.recipe, inputs=named)
         self.finish([path, *beside], metrics)
 

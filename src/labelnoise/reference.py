@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .load import SETTINGS, plot_modules, schema
-from .models import Analysis, Experiment, FigureEntry, Images, Tracking
+from labelnoise.config.load import SETTINGS, plot_modules, schema
+from labelnoise.config.models import Analysis, Experiment, FigureEntry, Images, Tracking
+from labelnoise.workflow import reruns
 
 INTRODUCTION = """\
 # Configuration
@@ -88,4 +89,5 @@ def generated(root: Path) -> dict[Path, str]:
         )
         + "\n",
         root / "docs" / "configuration.md": configuration_page(),
+        root / "docs" / "what-reruns-what.md": reruns.page(),
     }
