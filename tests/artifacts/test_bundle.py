@@ -21,7 +21,9 @@ from labelnoise.artifacts.bundle import (
 from labelnoise.artifacts.provenance import file_digest
 from labelnoise.artifacts.redo import compare_tables, other_versions, unpack
 from labelnoise.artifacts.store import record_of
-from labelnoise.config.load import Cell, Config, load
+from labelnoise.config.load import Config, load
+from labelnoise.workflow import layout
+from labelnoise.workflow.recipes import Recipes
 
 SMALL = {"steps": 10, "snapshots": 3}
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -53,34 +55,26 @@ TRAININGS = {
 }
 
 
-def cell_recipe(cell: Cell) -> dict[str, Any]:
-    return {
-        "experiment": cell.experiment,
-        "experiment_verb": cell.verb,
-        "grid": dict(cell.grid),
-        "together": dict(cell.together),
-        "settings": cell.settings.model_dump(mode="json"),
-    }
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
 
 def records_of(config: Config, figure: str) -> list[dict[str, Any]]:
-    """What the jobs of a figure leave, as the recipes in workflow/rules/common.smk have it."""
-    drawn = config.figures[figure]
-    recipe: dict[str, Any] = {"drawn_by": drawn.drawn_by, "options": drawn.options}
-    recipe["cells"] = [cell_recipe(cell) for cell in drawn.cells]
-    records = [{"verb": "plot", "artifact": f"results/figures/{figure}.pdf", "recipe": recipe}]
-    for cell in drawn.cells:
-        for number, seeds in enumerate(cell.blocks):
-            made = cell_recipe(cell) | {"seeds": seeds}
-            path = f"results/{cell.verb}/{cell.experiment}/{cell.path}/block={number}.nc"
+    """What the jobs of a figure leave."""
+    recipes, stem = Recipes(config, SCRIPTS), layout.figure(figure)
+    records: list[dict[str, Any]] = [
+        {"verb": "plot", "artifact": f"{stem}.pdf", "recipe": recipes.figure(figure)}
+    ]
+    for cell in config.figures[figure].cells:
+        for number, path in enumerate(recipes.files(cell.verb, cell)):
+            made = recipes.job(cell.verb, cell, number)
             records.append({"verb": cell.verb, "artifact": path, "recipe": made})
-        analysis = config.analysis.model_dump(include={"lazy_threshold", "alignment_onset"})
-        made = cell_recipe(cell) | {"analysis": analysis}
-        records.append({"verb": "analyze", "artifact": "results/analyze/x.nc", "recipe": made})
+        (path,) = recipes.files("analyze", cell)
+        made = recipes.job("analyze", cell)
+        records.append({"verb": "analyze", "artifact": path, "recipe": made})
     for record in records:
         record["origin"] = {"device": "cpu"}
-    # as JSON has it, keys sorted
-    return list(json.loads(json.dumps(records, sort_keys=True)))
+        record["recipe"] = json.loads(record["recipe"])
+    return records
 
 
 @pytest.mark.parametrize(

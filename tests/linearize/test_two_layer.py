@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from labelnoise.config.fields import snapshot_steps
-from labelnoise.linearize import LINEARIZED
 from labelnoise.linearize.two_layer import linearize
+from labelnoise.simulate.algorithms import ALGORITHMS
 from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
 from labelnoise.simulate.run import simulate
 from labelnoise.simulate.settings import Settings
 
+LINEARIZED = [name for name, algorithm in ALGORITHMS.items() if algorithm.linear_kernel]
 NAMES = ("train_loss", "test_loss", "theta_error", "theta_norm")
 SMALL = {
     **{"width": 9, "dim": 4, "samples": 7, "eta": 0.01, "sigma": 1.5, "steps": 600},
@@ -183,7 +184,7 @@ def test_progress_counts_up_to_the_last_step():
 def test_an_algorithm_without_a_linearised_run_is_refused(algorithm):
     assert algorithm not in LINEARIZED
     given = settings("quiet", algorithm=algorithm)
-    with pytest.raises(ValueError, match=rf"{algorithm} has no linearised run; sgd or gd has"):
+    with pytest.raises(ValueError, match=rf"{algorithm} has no linearised run; sgd and gd have"):
         linearize(given, [0])
 
 

@@ -10,7 +10,6 @@ import pytest
 import xarray as xr
 
 from labelnoise.analyze.training import summarize
-from labelnoise.linearize import is_linearized
 from labelnoise.linearize.images import linearize
 from labelnoise.plot.figures import figure3, figure5
 from labelnoise.plot.parts.style import CellData
@@ -27,7 +26,7 @@ RESNET = {"network": "wide_resnet", "width": 1, "steps": 4, "snapshots": 3}
 def runs(seeds, given, network):
     """Trainings and their linearisation, kept: many cases draw the same."""
     chosen = settings(**dict(network), **dict(given))
-    linear = [linearize(chosen, images(), [s]) for s in seeds] if is_linearized(chosen) else []
+    linear = [linearize(chosen, images(), [s]) for s in seeds] if chosen.is_linearized else []
     return chosen, curves(chosen, seeds=seeds)[0], linear
 
 

@@ -2,30 +2,55 @@
 
 import hashlib
 import importlib
-import json
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
+from labelnoise.artifacts import provenance
+from labelnoise.config import modules
 from labelnoise.workflow import digests
 
 SCRIPT = "from toy.entry import run\nrun()\n"
 FILES = {
     "__init__.py": '"""A toy."""\n',
     "entry.py": (
-        '"""Entry."""\nimport os\nimport toy.absolute\nfrom .relative import f\n\n\n'
-        'def run():\n    """Run."""\n    from toy.sub.inner import g\n\n    return f() + g()\n'
+        '"""Entry."""\nimport os\nimport toy.absolute\nfrom .relative import f\n'
+        "from . import aliased as a, several\nfrom .passing import h\n\n\n"
+        'def run():\n    """Run."""\n    from toy.sub.inner import g\n\n'
+        "    return f() + g() + a.used + toy.absolute.A + h() + several.x\n\n\n"
+        "def beside():\n    return os\n"
     ),
     "absolute.py": "A = 1\n",
-    "relative.py": "from . import base\n\n\ndef f():\n    return base.B\n",
-    "base.py": "B = 2\n",
+    "relative.py": "from . import base\n\nC = 5\n\n\ndef f():\n    return base.B + C\n",
+    "base.py": "B = 2\nUNUSED = 3\n",
     "sub/__init__.py": "",
     "sub/inner.py": "from ..deep import D\n\n\ndef g():\n    return D\n",
     "deep.py": "D = 4\n",
+    "aliased.py": "used = 6\nunused = 7\n",
+    "several.py": "x, y = 1, 2\n",
+    "passing.py": "from .end import h\n",
+    "end.py": "def h():\n    return 8\n",
     "unrelated.py": "U = 0\n",
+    "model.py": (
+        "from pydantic import BaseModel, Field, field_validator\n\n\n"
+        "class Model(BaseModel):\n    size: int = Field(default=1, description='of it')\n\n"
+        "    @field_validator('size')\n    def _check(cls, value):\n        return value\n\n"
+        "    @property\n    def double(self):\n        return 2 * self.size\n"
+    ),
 }
-REACHED = sorted(FILES.keys() - {"unrelated.py"})
+COUNT = {
+    "entry.py": "return f() + g()",
+    "absolute.py": "A = 1",
+    "relative.py": "return base.B",
+    "base.py": "B = 2",
+    "sub/inner.py": "return D",
+    "deep.py": "D = 4",
+    "aliased.py": "= 6",
+    "several.py": "= 1, 2",
+    "end.py": "return 8",
+}
+"""A text in each file that the entry point reaches."""
 
 
 @pytest.fixture
@@ -39,24 +64,85 @@ def toy(tmp_path, monkeypatch):
     script.write_text(SCRIPT, encoding="utf-8")
     monkeypatch.setattr(digests, "PACKAGE", package)
 
-    def digest(modules=("toy.entry",)):
-        digests._digest_and_imports.cache_clear()
-        return digests.code_digest(script, modules)
+    def digest(entries=("toy.entry:run",), chosen=()):
+        digests._read.cache_clear()
+        return digests.code_digest(script, entries, chosen)
 
     yield package, digest
-    digests._digest_and_imports.cache_clear()
+    digests._read.cache_clear()
 
 
 def append(path, text):
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", REACHED)
-def test_code_that_is_imported_at_any_depth_counts(toy, name):
+def change(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", COUNT)
+def test_code_that_is_mentioned_at_any_depth_counts(toy, name):
     package, digest = toy
     before = digest()
-    append(package / name, "\nNEW = 1\n")
+    change(package / name, COUNT[name], f"{COUNT[name]} + 0" if name != "several.py" else "= 3, 2")
     assert digest() != before
+
+
+def test_the_closure_is_what_is_mentioned(toy):
+    assert {m: set(names) for m, names in digests.closure(["toy.entry:run"]).items()} == {
+        "toy.absolute": {"A"},
+        "toy.aliased": {"used"},
+        "toy.base": {"B"},
+        "toy.deep": {"D"},
+        "toy.end": {"h"},
+        "toy.entry": {"run"},
+        "toy.relative": {"C", "f"},
+        "toy.several": {"x"},
+        "toy.sub.inner": {"g"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [("entry.py", "return os"), ("base.py", "UNUSED = 3"), ("aliased.py", "unused = 7")],
+)
+def test_definitions_that_are_not_mentioned_do_not_count(toy, name, old):
+    package, digest = toy
+    before, whole = digest(), digest(["toy.entry", "toy.base", "toy.aliased"])
+    change(package / name, old, f"{old} + 0")
+    assert digest() == before
+    assert digest(["toy.entry", "toy.base", "toy.aliased"]) != whole
+
+
+def test_what_a_module_does_when_it_is_imported_counts_with_what_it_mentions(toy):
+    package, digest = toy
+    before = digest()
+    append(package / "base.py", "\nfrom . import unrelated\nprint(unrelated.U)\n")
+    after = digest()
+    assert after != before
+    change(package / "unrelated.py", "U = 0", "U = 1")
+    assert digest() != after
+
+
+def test_a_module_that_is_used_as_a_value_counts_whole(toy):
+    package, digest = toy
+    append(package / "base.py", "\nfrom . import unrelated\nB = getattr(unrelated, 'U')\n")
+    before = digest()
+    append(package / "unrelated.py", "\nV = 1\n")
+    assert digest() != before
+
+
+def test_a_table_of_which_a_row_is_taken_is_not_followed(toy):
+    package, digest = toy
+    entries, chosen = ["toy.entry:run"], ["toy.base:B"]
+    before = digest(entries, chosen)
+    change(package / "base.py", "B = 2", "B = 3")
+    assert digest(entries, chosen) == before
+    asked = digest([*entries, "toy.base:B"], chosen)  # the row itself
+    change(package / "base.py", "B = 3", "B = 4")
+    assert digest([*entries, "toy.base:B"], chosen) != asked
 
 
 def test_the_script_counts(toy):
@@ -74,7 +160,7 @@ def test_modules_that_are_not_imported_do_not_count(toy):
     assert digest() == before
 
 
-def test_comments_docstrings_and_layout_do_not_count(toy):
+def test_comments_docstrings_bare_strings_and_layout_do_not_count(toy):
     package, digest = toy
     before = digest()
     for name in FILES:
@@ -82,7 +168,7 @@ def test_comments_docstrings_and_layout_do_not_count(toy):
         text = path.read_text(encoding="utf-8")
         text = text.replace('"""Entry."""', '"""Another docstring,\n\nof three lines.\n"""')
         text = text.replace('"""Run."""', '"""Run it."""\n    # and why')
-        text = text.replace("A = 1", "\n\nA   =   (1)  # one")
+        text = text.replace("A = 1", "\n\nA   =   (1)  # one\n'what it is'")
         path.write_text(f"# a comment\n\n{text}\n\n# the end\n", encoding="utf-8")
     assert digest() == before
 
@@ -95,81 +181,71 @@ def test_a_docstring_taken_away_does_not_count(toy):
     assert digest() == before
 
 
+def test_the_text_of_an_error_does_not_count_and_its_condition_does(toy):
+    package, digest = toy
+    append(package / "deep.py", "\n\ndef D():\n    if 1 > 2:\n        raise ValueError('no')\n")
+    before = digest()
+    change(package / "deep.py", "'no'", "f'never, got {1}'")
+    assert digest() == before
+    change(package / "deep.py", "1 > 2", "1 > 3")
+    assert digest() != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("default=1", "default=2"),
+        ("description='of it'", "gt=0"),
+        ("    size: int", "    more: int = Field(default=0)\n    size: int"),
+        ("return value", "return abs(value)"),
+    ],
+)
+def test_the_fields_and_validators_of_settings_do_not_count(toy, old, new):
+    package, digest = toy
+    before = digest(["toy.model:Model"])
+    change(package / "model.py", old, new)
+    assert digest(["toy.model:Model"]) == before
+    change(package / "model.py", "2 * self", "3 * self")
+    assert digest(["toy.model:Model"]) != before
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("A = 1", "A = 2"), ("A = 1", "A = 1.0"), ("A = 1", "A = '1'")]
 )
 def test_a_changed_value_counts(toy, old, new):
     package, digest = toy
     before = digest()
-    path = package / "absolute.py"
-    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    change(package / "absolute.py", old, new)
     assert digest() != before
 
 
 def test_a_circle_of_imports_ends(toy):
     package, digest = toy
     before = digest()
-    append(package / "base.py", "\nimport toy.entry\n")
+    append(package / "base.py", "\nfrom .entry import run\nB = run\n")
     assert digest() != before
 
 
-def test_the_order_of_the_modules_does_not_count(toy):
+def test_the_order_of_the_entries_does_not_count(toy):
     _, digest = toy
     assert digest(("toy.entry", "toy.unrelated")) == digest(("toy.unrelated", "toy.entry"))
 
 
-def test_a_module_that_does_not_exist_is_named(toy):
-    _, digest = toy
+def test_what_does_not_exist_is_named(toy):
+    package, digest = toy
     with pytest.raises(ModuleNotFoundError, match=r"toy\.nothing is not a module of toy"):
         digest(("toy.nothing",))
-
-
-def test_the_simulator_is_followed_to_its_rules_and_numbers():
-    """On the real package: the modules that decide a run's numbers are reached, others not."""
-
-    def follow(first):
-        reached, waiting = set(), [first]
-        while waiting:
-            module = waiting.pop()
-            if module not in reached:
-                reached.add(module)
-                waiting.extend(digests._digest_and_imports(module)[1])
-        return reached
-
-    reached = follow("labelnoise.simulate.run")
-    names = ("chain", "compiled", "compiled_engine", "engines", "observe", "problem")
-    names += ("reduction", "rules", "settings", "torch_engine")
-    assert {f"labelnoise.simulate.{name}" for name in names} <= reached
-    assert "labelnoise.rng" in reached
-    assert not any(".plot" in module or ".analyze" in module for module in reached)
-    assert not any(".linearize" in module for module in reached)
-    linearised = follow("labelnoise.linearize.two_layer")
-    assert {"labelnoise.simulate.compiled", "labelnoise.simulate.run"} <= linearised
-    assert not any(".plot" in module or ".analyze" in module for module in linearised)
-
-
-def test_a_recipe_is_canonical_json(toy):
-    package, _ = toy
-    script = package.parent / "script.py"
-
-    def recipe(modules=("toy.entry",), **content):
-        return digests.recipe(script, modules, ["numpy"], **content)
-
-    one = recipe(sigma=4.0, settings={"b": 1, "a": "η"})
-    other = recipe(settings={"a": "η", "b": 1}, sigma=4.0)
-    assert one == other
-    content = json.loads(one)
-    assert one == json.dumps(content, sort_keys=True, ensure_ascii=False)
-    assert content["settings"] == {"a": "η", "b": 1}
-    assert content["code"] == digests.code_digest(script, ["toy.entry"])
-    assert set(content["libraries"]) == {"numpy"}
-    assert recipe(sigma=4.5, settings={"b": 1, "a": "η"}) != one
+    with pytest.raises(LookupError, match=r"toy\.base defines no missing"):
+        digest(("toy.base:missing",))
+    append(package / "base.py", "\nfrom .deep import *\n")
+    with pytest.raises(ValueError, match=r"base\.py: import \*; name what is needed"):
+        digest()
 
 
 def test_a_file_digest_is_that_of_its_bytes(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc" * 100_000)
-    assert digests.file_digest(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
+    assert provenance.file_digest(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
 @pytest.fixture
@@ -206,7 +282,7 @@ def foreign(tmp_path, monkeypatch):
     ],
 )
 def test_the_file_of_a_module_is_found_and_not_imported(foreign, module, file):
-    assert digests.module_file(module) == (foreign / file if file else None)
+    assert modules.module_file(module) == (foreign / file if file else None)
     assert not {"theirs", "single", "spread"} & sys.modules.keys()
 
 

@@ -12,8 +12,9 @@ import pytest
 import xarray as xr
 
 from labelnoise.artifacts.store import ArtifactError, open_dataset, write_json
+from labelnoise.train.settings import TrainSettings
 from labelnoise.workflow import job as frame
-from labelnoise.workflow.job import Job, choose_device
+from labelnoise.workflow.job import Job
 
 RECIPE = {"code": "c" * 64, "libraries": {"numpy": "2"}, "tau": 0.5}
 DATA = xr.Dataset({"loss": ("step", np.arange(3.0))})
@@ -34,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     logging.getLogger("labelnoise").handlers.clear()
 
 
-def job(*inputs):
+def job(*inputs, resources=None):
     outputs = Outputs([Outputs.data, Outputs.record])
     return Job(
         SimpleNamespace(
@@ -43,6 +44,7 @@ def job(*inputs):
             input=list(inputs),
             output=outputs,
             params=SimpleNamespace(recipe=json.dumps(RECIPE)),
+            resources=resources or SimpleNamespace(),
             log=["job.log"],
         )
     )
@@ -63,7 +65,7 @@ def test_the_record_says_what_was_made_of_what_and_when():
     this = job(path)
     before = datetime.now(UTC)
     this.device = "cuda"
-    this.save(DATA, Outputs.data, "A title", {"final_loss": 2.0})
+    this.save(DATA, "A title", {"final_loss": 2.0})
     record = json.loads(Path(Outputs.record).read_text())
     assert record["artifact"] == Outputs.data
     content = Path(Outputs.data).read_bytes()
@@ -85,7 +87,7 @@ def test_files_beside_the_artifact_are_recorded_with_it():
     weights = Path("results/train/few/tau=0.5.safetensors")
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights")
-    this.save(DATA, Outputs.data, "A title", {}, beside=[str(weights)])
+    this.save(DATA, "A title", {}, beside=[str(weights)])
     record = json.loads(Path(Outputs.record).read_text())
     assert list(record["artifacts"]) == [Outputs.data, str(weights)]
     assert record["artifacts"][str(weights)] == hashlib.sha256(b"weights").hexdigest()
@@ -99,7 +101,7 @@ def test_where_a_users_own_file_lies_decides_no_content(folder):
         archive.write_bytes(b"images")
         this = job(str(archive))
         assert list(this.inputs) == [str(archive)]  # the record, and so MLflow, has the whole path
-        this.save(DATA, Outputs.data, "A title", {})
+        this.save(DATA, "A title", {})
         found.append(Path(Outputs.data).read_bytes())
         with open_dataset(Path(Outputs.data)) as data:
             assert list(json.loads(data.attrs["input_digests"])) == ["cifar-10.tar.gz"]
@@ -138,8 +140,23 @@ def test_progress_is_said_at_a_pace_with_the_time_that_is_left(monkeypatch):
     ]
 
 
-def test_a_device_is_chosen(monkeypatch):
-    assert [choose_device(wanted) for wanted in ("cpu", "cuda")] == ["cpu", "cuda"]
-    for there, found in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
-        assert choose_device("auto") == found
+@pytest.mark.parametrize(
+    ("gpu", "wanted", "there", "device"),
+    [
+        (0, "auto", True, "cpu"),  # the rule asked for none
+        (1, "auto", True, "cuda"),
+        (1, "auto", False, "cpu"),  # a GPU that this torch cannot use
+        (1, "cuda", False, "cuda"),  # asked for by name: torch says why it cannot
+    ],
+)
+def test_a_device_is_chosen(monkeypatch, gpu, wanted, there, device):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert job(resources=SimpleNamespace(gpu=gpu, device=wanted)).device == device
+
+
+def test_the_settings_are_the_recipes_and_the_memory_the_rules(monkeypatch):
+    monkeypatch.setitem(RECIPE, "settings", {"tau": 0.5, "network": "mlp"})
+    assert job(resources=SimpleNamespace(ntk_memory=64)).settings(TrainSettings) == TrainSettings(
+        tau=0.5, ntk_memory=64
+    )
+    assert job().settings(TrainSettings) == TrainSettings(tau=0.5)

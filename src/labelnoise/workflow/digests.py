@@ -117,8 +117,9 @@ def _definition(node: ast.stmt, module: str, is_package: bool) -> _Definition:
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
             mentions.add((part.value.id, part.attr))
             dotted.add(id(part.value))
-        elif isinstance(part, ast.Name) and id(part) not in dotted:
-            mentions.add((part.id, None))
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+            if id(part) not in dotted:
+                mentions.add((part.id, None))
         elif isinstance(part, ast.Import | ast.ImportFrom):
             imports |= _imports(part, module, is_package)
     digest = hashlib.sha256(ast.dump(node).encode()).hexdigest()
