@@ -66,15 +66,6 @@ def _fill(out, seed, stream, part, start):  # type: ignore[no-untyped-def]
                 out[position] = np.uint32(words[lane])
 
 
-def philox(
-    counter: UInt32[np.ndarray, "4"], key: UInt32[np.ndarray, "2"]
-) -> UInt32[np.ndarray, "4"]:
-    """One block of Philox 4×32-10: four words from a four-word counter and a two-word key."""
-    c0, c1, c2, c3 = (np.uint64(word) for word in counter)
-    k0, k1 = (np.uint64(word) for word in key)
-    return np.array(_philox_block(c0, c1, c2, c3, k0, k1), dtype=np.uint32)
-
-
 def words(
     seed: int, stream: Stream, start: int, count: int, *, part: int = 0
 ) -> UInt32[np.ndarray, "count"]:

@@ -35,14 +35,14 @@ def test_a_touched_input_reruns_nothing(made: Checkout) -> None:
 
 
 def test_a_restyled_figure_is_the_plot_alone(made: Checkout) -> None:
-    made.edit("src/labelnoise/plot/figure2.py", "(TEXT_WIDTH, 4.3)", "(TEXT_WIDTH, 4.0)")
+    made.edit("src/labelnoise/plot/figures/figure2.py", "(TEXT_WIDTH, 4.3)", "(TEXT_WIDTH, 4.0)")
     assert made.planned("figure2") == PLOT
 
     assert made.planned() == PLOT  # and of all figures it is the only one
 
 
 def test_an_edit_of_the_shared_style_redraws_and_computes_nothing(made: Checkout) -> None:
-    made.edit("src/labelnoise/plot/style.py", '"axes.labelsize": 8', '"axes.labelsize": 9')
+    made.edit("src/labelnoise/plot/parts/style.py", '"axes.labelsize": 8', '"axes.labelsize": 9')
     jobs = made.planned()
     assert jobs > PLOT
     assert all(job.startswith("plot ") for job in jobs)
@@ -56,6 +56,27 @@ def test_an_edit_of_the_simulator_reruns_everything(made: Checkout) -> None:
 def test_an_edit_of_the_analysis_leaves_the_simulations(made: Checkout) -> None:
     made.edit("src/labelnoise/analyze/summary.py", 'f"reached_{name}"', 'f"that_reached_{name}"')
     assert made.planned("figure2") == ANALYZE | PLOT
+
+
+def test_a_deleted_file_is_made_again_for_the_figure_that_read_it(made: Checkout) -> None:
+    path = made.folder / "results/analyze/two_phases/sigma=4.0.nc"
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        assert made.planned("figure2") == {"analyze two_phases sigma=4.0"} | PLOT
+        assert made.planned() >= {"analyze two_phases sigma=4.0"}
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_deleted_trajectory_that_no_figure_reads_stays_deleted(made: Checkout) -> None:
+    path = made.folder / "results/simulate/leaving_lazy/sigma=4.0/block=0.nc"
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        assert made.planned() == set()
+    finally:
+        path.write_bytes(content)
 
 
 def test_an_edited_script_reruns_its_rule(made: Checkout) -> None:

@@ -6,8 +6,9 @@ import torch
 
 from labelnoise.simulate.compiled import gd, linear, linear_gd, pack, sgd
 from labelnoise.simulate.problem import draw_problem, label_noise, sample_order
-from labelnoise.simulate.rules import linear_gd_step, linear_step, linearise
 from labelnoise.simulate.settings import Settings
+
+from .linear_rules import linear_gd_step, linear_step, linearise
 
 # torch's own forward mode still calls it
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")

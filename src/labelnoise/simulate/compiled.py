@@ -229,7 +229,7 @@ def gd(state, covariance, correlation, steps, eta, limit):  # type: ignore[no-un
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def linear(theta, x, y, mx, order, noise, eta, limit):  # type: ignore[no-untyped-def]
-    """Run label-noise SGD on the linearised model (`rules.linear_step`) in place.
+    """Run label-noise SGD on the linearised model in place.
 
     Args:
         theta: predictor θ of the linearised model, changed in place; (input,).
@@ -260,7 +260,7 @@ def linear(theta, x, y, mx, order, noise, eta, limit):  # type: ignore[no-untype
 def linear_gd(  # type: ignore[no-untyped-def]
     theta, covariance, correlation, metric, steps, eta, limit
 ):
-    """Run full-batch gradient descent on the linearised model (`rules.linear_gd_step`) in place.
+    """Run full-batch gradient descent on the linearised model in place.
 
     Args:
         theta: predictor θ of the linearised model, changed in place; (input,).
