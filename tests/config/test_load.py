@@ -79,8 +79,7 @@ def test_what_is_left_out_has_the_settings_default():
 
 
 def test_a_grid_is_every_combination_and_each_cell_has_its_own_path():
-    raw = put(*TWO, "grid", {"sigma": [0, 1, 4], "noise": ["sign", "gaussian"]})
-    cells = load(raw).cells["two_phases"]
+    cells = load(only(grid={"sigma": [0, 1, 4], "noise": ["sign", "gaussian"]})).cells["x"]
     assert len({cell.path for cell in cells}) == len(cells) == 6
     assert {(cell.settings.sigma, cell.settings.noise) for cell in cells} == {
         (sigma, noise) for sigma in (0.0, 1.0, 4.0) for noise in ("sign", "gaussian")

@@ -221,6 +221,10 @@ def _check_figure(
         for algorithm in sorted({c.settings.algorithm for c in drawn if not c.is_linearized}):
             problems.append(f"{where}.experiments: algorithm {algorithm} has no linearised run")
     filled = options.model_dump(mode="json") if options else {}
+    # what is wrong with an experiment or its verb is said once, not what follows from it
+    wrong = tuple(f"experiments.{name}{end}" for name in entry.experiments for end in ".:")
+    if options and drawn and not any(line.startswith((*wrong, f"{where}.")) for line in problems):
+        problems += [f"{where}.{line}" for line in drawn_by.check(drawn, options)]
     return Figure(module, tuple(drawn), filled, tuple(drawn_by.NEEDS))
 
 

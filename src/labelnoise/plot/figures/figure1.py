@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from labelnoise.plot.parts.few_images import BANDS, SOURCES, band, mean_spread, share
+from labelnoise.plot.parts.checks import Planned, by_experiment, several, values_of
+from labelnoise.plot.parts.few_images import BANDS, SOURCES, band, colors_of, mean_spread, share
 from labelnoise.plot.parts.style import (
     TEXT_WIDTH,
     CellData,
@@ -18,7 +19,7 @@ from labelnoise.plot.parts.style import (
     apply_style,
     divergence_note,
     letter,
-    looks,
+    parameter,
     strength,
 )
 
@@ -98,6 +99,30 @@ class Trained:
         return 100 * np.asarray(kept.where(good > 0).min(dim).values)
 
 
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    groups = by_experiment(cells)
+    if len(groups) > 1:
+        return [f"experiments: figure1 draws one experiment, got {', '.join(groups)}"]
+    ((name, group),) = groups.items()
+    others = several(group).keys() - {"tau"}
+    if others:
+        return [
+            "experiments: figure1 draws an experiment over tau and nothing else; "
+            f"{name} varies {', '.join(sorted(others))} too"
+        ]
+    problems = []
+    taus = values_of(group, "tau")
+    if 0 not in taus:
+        problems.append(f"experiments: figure1 compares with tau: 0; {name} has {taus}")
+    if len(taus) > len(STYLES):
+        problems.append(
+            f"experiments: {len(taus)} values of tau cannot be told apart in figure1; "
+            f"at most {len(STYLES)} can"
+        )
+    return problems
+
+
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     """Draw accuracy and loss against the epoch, and accuracy against the parameters kept.
 
@@ -155,16 +180,18 @@ def _trained(cells: Sequence[CellData]) -> list[Trained]:
     seeds = sorted(set.intersection(*(set(alive_seeds(cell.analysis)) for cell in cells)))
     if not seeds:
         raise ValueError(f"{name}: no seed is left that diverged at no tau")
+    levels = [strength(cell.settings, "tau") for cell in cells]
+    colors = colors_of(levels, "tau")
     return [
         Trained(
-            look.label,
-            look.color,
+            parameter("tau", level),
+            colors[level],
             style,
             dict(cell.settings),
             cell.analysis.sel(seed=seeds),
             xr.concat(cell.prune, "seed").sel(seed=seeds),
         )
-        for cell, look, style in zip(cells, looks(cells), STYLES, strict=False)
+        for cell, level, style in zip(cells, levels, STYLES, strict=False)
     ]
 
 
@@ -207,14 +234,25 @@ def _tables(one: Trained) -> list[pd.DataFrame]:
     return [frame.assign(cell=one.label).reindex(columns=columns) for frame in frames]
 
 
+def _method(settings: dict[str, Any]) -> str:
+    """The algorithm, and what it has beside η."""
+    extra = {"momentum": settings["momentum"], "weight decay": settings["weight_decay"]}
+    told = [f"{name} {value:g}" for name, value in extra.items() if value]
+    if strength(settings, "rho") > 0:
+        told.insert(0, f"ρ = {settings['rho']:g}")
+        return f"SAM ({', '.join(told)})"
+    return f"SGD (with {' and '.join(told)})" if told else "plain SGD"
+
+
 def _text(shown: Sequence[Trained]) -> str:
     plain, settings = shown[0], shown[0].settings
     head = (
         f"A ResNet of {settings['depth'] or 18} layers and width {settings['width'] or 64} trained "
         f"on {plain.images:,} images ({SOURCES[settings['source']]}) for {plain.epochs[-1]:.0f} "
-        f"epochs by plain SGD with η = {settings['eta']:g} ({settings['eta_schedule']}) and "
-        f"batches of {plain.batch}; labels are redrawn with probability τ at every step. Test "
-        "accuracy and loss, and the accuracy of pruned networks, not trained again: features "
+        f"epochs by {_method(settings)} with η = {settings['eta']:g} "
+        f"({settings['eta_schedule']}) and batches of {plain.batch}; labels are redrawn with "
+        "probability τ at every step. Test accuracy and loss, and the accuracy of pruned networks, "
+        "not trained again: features "
         "merged (IFM; real, smaller networks) or the smallest weights of all layers set to zero. "
         f"{BANDS} The thin line is chance."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from labelnoise.plot.parts.checks import Planned, told_apart
 from labelnoise.plot.parts.style import TEXT_WIDTH, CellData, Drawing, apply_style
 from labelnoise.plot.parts.two_phases import TwoPhaseOptions, two_phases
 
@@ -13,6 +14,11 @@ NEEDS = ("analyze", "simulate")
 
 class Options(TwoPhaseOptions):
     """Options of Figure 2."""
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    return told_apart(cells, "figure2")
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:

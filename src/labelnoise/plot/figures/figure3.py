@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from labelnoise.plot.parts.checks import Planned, levels
 from labelnoise.plot.parts.few_images import BANDS, Row, claims, draw_rows, final, paired, rows
 from labelnoise.plot.parts.style import CellData, Drawing
 
@@ -18,6 +19,11 @@ class Options(BaseModel):
     """Figure 3 has no options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    return levels(cells, "tau", "figure3")
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from labelnoise.plot.parts.checks import Planned, all_of, by_experiment, told_apart
 from labelnoise.plot.parts.style import TEXT_WIDTH, CellData, Drawing, apply_style
 from labelnoise.plot.parts.two_phases import TwoPhaseOptions, two_phases
 
@@ -20,6 +21,20 @@ class Options(TwoPhaseOptions):
     neuron: Annotated[int, Field(strict=True, ge=0)] = Field(
         default=0, description="neuron whose way through the norm–alignment plane is drawn"
     )
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    problems = told_apart(cells, "figure4")
+    for name, group in by_experiment(cells).items():
+        every = [all_of(cell) for cell in group]
+        recorded = min(settings["neurons"] or settings["width"] for settings in every)
+        if options.neuron >= recorded:
+            problems.append(
+                f"options.neuron: {options.neuron} is not recorded; the runs of {name} have the "
+                f"neurons 0 … {recorded - 1}"
+            )
+    return problems
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:

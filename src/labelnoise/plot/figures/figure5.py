@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from labelnoise.plot.parts.checks import Planned, levels, only
 from labelnoise.plot.parts.few_images import BANDS, claims, draw_rows, rows
 from labelnoise.plot.parts.style import CellData, Drawing
 
@@ -17,6 +18,13 @@ class Options(BaseModel):
     """Figure 5 has no options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    return levels(cells, "rho", "figure5") + only(
+        cells, "tau", [0.0], "figure5", "SAM and gradient descent without label noise"
+    )
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:

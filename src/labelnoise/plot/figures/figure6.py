@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelnoise.plot.parts.checks import Planned, told_apart, values_of
 from labelnoise.plot.parts.panels import (
     Shown,
     curves_of,
@@ -112,6 +113,17 @@ def _draw_curves(norms: Axes, losses: Axes, shown: Sequence[Shown], end: float) 
     return tidy(curves, CURVES)
 
 
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    problems = told_apart(cells, "figure6")
+    if not any(values_of(cells, "sigma")):
+        problems.append(
+            "experiments: figure6 draws what label noise does, and all cells have sigma: 0; "
+            "name an experiment with more"
+        )
+    return problems
+
+
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     """Draw what alternating label noise does (paper, Figure 6).
 
@@ -148,8 +160,10 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         letter(axes, name)
     handles: list[Artist] = []
     if any(not part.on for part in parts):
+        # the shade is of this one's schedule; others may have their own
         sigma = parameter("sigma", main.cell.settings["sigma"])
-        handles.append(shade_handle(f"label noise on ({sigma})"))
+        which = main.look.label if len(shown) > 1 else sigma
+        handles.append(shade_handle(f"label noise on ({which})"))
     if len(shown) > 1:
         handles += [Line2D([], [], color=c, label=n) for n, c in palette_of(shown).items()]
     if handles:

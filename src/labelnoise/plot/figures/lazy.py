@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelnoise.plot.parts.checks import Planned, told_apart
 from labelnoise.plot.parts.panels import COLUMNS, seeds, spread, table
 from labelnoise.plot.parts.style import (
     TEXT_WIDTH,
@@ -215,6 +216,11 @@ def _describe(pair: _Pair, options: Options) -> tuple[str, dict[str, float]]:
         if np.isfinite(values).any()
     }
     return f"{text}.", metrics | {f"largest_difference {pair.look.tag}": largest}
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    return told_apart(cells, "lazy")
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:

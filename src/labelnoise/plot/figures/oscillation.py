@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelnoise.plot.parts.checks import Planned, only, told_apart
 from labelnoise.plot.parts.oscillation_text import describe_chain, describe_periodic
 from labelnoise.plot.parts.panels import (
     UNIT,
@@ -151,12 +152,25 @@ def _draw_chain(figure: SubFigure, shown: Sequence[Shown], options: Options) -> 
     ]
 
 
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    held = [cell for cell in cells if getattr(cell.settings, "schedule", None) is not None]
+    moving = [cell for cell in cells if cell not in held]
+    problems = only(cells, "algorithm", ["oscillation"], "oscillation")
+    problems += told_apart(moving, "oscillation")
+    if len(held) > 1:
+        problems.append(
+            f"experiments: oscillation draws one cell with a schedule, got {len(held)} "
+            f"({', '.join(dict.fromkeys(cell.experiment for cell in held))}); make a figure of each"
+        )
+    return problems
+
+
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     """Draw what the three-state chain does by itself (paper, Lemma 4.4 and Appendix B.3).
 
     Args:
-        cells: cells of algorithm `oscillation`; of those without a schedule all are drawn, of those
-            with one the first.
+        cells: cells of algorithm `oscillation`; one of them may have a schedule.
         options: see `Options`.
     """
     import matplotlib.pyplot as plt
@@ -168,8 +182,8 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     if note:
         figure.supxlabel(note, fontsize=6.5, color="0.3")
     # each row has colours of its own: the same chain has the same one in both
-    moving = living([cell for cell in cells if cell.settings["schedule"] is None])
-    held = living([cell for cell in cells if cell.settings["schedule"] is not None])[:1]
+    moving = living([cell for cell in cells if cell.settings["schedule"] is None], cells)
+    held = living([cell for cell in cells if cell.settings["schedule"] is not None], cells)
     if not moving and not held:
         return Drawing(figure, table([]), f"Every run diverged. {note}.")
     rows = figure.subfigures(bool(moving) + bool(held), 1, squeeze=False)[:, 0]
@@ -180,7 +194,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         drawn += _draw_chain(rows[0], moving, options)
         for one in moving:
             text, found = describe_chain(one)
-            texts.append(text)
+            texts.append(f"{one.look.label}: {text}" if len(moving) > 1 else text)
             tag = f" {one.look.tag}" if len(moving) > 1 else ""
             metrics |= {name + tag: value for name, value in found.items()}
     if held:

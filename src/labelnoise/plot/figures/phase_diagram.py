@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelnoise.plot.parts.checks import Planned, not_positive, only, values_of, varied
+from labelnoise.plot.parts.checks import by_experiment as planned_by_experiment
 from labelnoise.plot.parts.phase_map import ORDER, Panel, make_panel, sentences
 from labelnoise.plot.parts.runs import by_experiment
 from labelnoise.plot.parts.style import (
@@ -122,7 +124,7 @@ def _draw_cells(axes: Axes, panel: Panel, x: np.ndarray, y: np.ndarray) -> None:
         )
 
 
-def _drawmake_panel(axes: Axes, panel: Panel, decades: int) -> None:
+def _draw_panel(axes: Axes, panel: Panel, decades: int) -> None:
     from matplotlib.collections import LineCollection
     from matplotlib.patheffects import withStroke
 
@@ -224,6 +226,31 @@ def _legend_handles(panels: Sequence[Panel]) -> list[Any]:
     ]
 
 
+DISTURBED_BY = {"sgd": "sigma", "sam": "rho"}
+"""The setting that a panel is over beside η, by the algorithm."""
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    problems = []
+    for name, group in planned_by_experiment(cells).items():
+        grid = varied(group)
+        (algorithm, *others) = values_of(group, "algorithm")
+        wanted = {"eta", DISTURBED_BY.get(algorithm, "")}
+        if others or grid.keys() != wanted:
+            problems.append(
+                "experiments: phase_diagram draws experiments over eta and sigma (algorithm sgd) "
+                f"or eta and rho (sam); {name}, of algorithm {algorithm}, varies "
+                f"{', '.join(grid) or 'none'}"
+            )
+            continue
+        for parameter, values in grid.items():
+            problems += not_positive(name, parameter, values, "phase_diagram")
+        why = "in which the stability limit is given"
+        problems += only(group, "eta_unit", ["1"], "phase_diagram", why)
+    return problems
+
+
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     """Draw the regime of every run over η and σ (SGD) or ρ (SAM).
 
@@ -254,7 +281,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         squeeze=False,
     )
     for number, (axes, panel) in enumerate(zip(grid[0], panels, strict=True)):
-        _drawmake_panel(axes, panel, options.decades)
+        _draw_panel(axes, panel, options.decades)
         letter(axes, chr(ord("a") + number))
     grid[0, 0].set_ylabel("learning rate $η$")
     handles = _legend_handles(panels)

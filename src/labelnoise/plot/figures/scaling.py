@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from labelnoise.plot.parts.checks import Planned, not_positive, only
+from labelnoise.plot.parts.checks import by_experiment as planned_by_experiment
+from labelnoise.plot.parts.checks import varied as planned_grid
 from labelnoise.plot.parts.runs import by_experiment, run_table, varied
 from labelnoise.plot.parts.style import (
     NOISE,
@@ -230,6 +233,30 @@ def _numbers(panel: _Panel) -> pd.DataFrame:
     return table.reindex(columns=COLUMNS)
 
 
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    problems = []
+    for name, group in planned_by_experiment(cells).items():
+        grid = planned_grid(group)
+        if len(grid) != 1:
+            problems.append(
+                "experiments: scaling draws experiments that vary one setting; "
+                f"{name} varies {', '.join(grid) or 'none'}"
+            )
+            continue
+        ((parameter, values),) = grid.items()
+        if any(isinstance(value, str | bool) for value in values):
+            problems.append(
+                f"experiments: scaling needs a setting that is a number; {name} varies {parameter}"
+            )
+            continue
+        problems += not_positive(name, parameter, values, "scaling")
+        if parameter in ("eta", "width"):
+            why = f"where {parameter} varies: Theorem 4.2 has the other fixed"
+            problems += only(group, "eta_unit", ["1"], "scaling", why)
+    return problems
+
+
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     """Draw T₁ against each setting that an experiment varies, on log–log axes.
 
@@ -270,8 +297,10 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     handles = [
         Line2D([], [], marker="o", markersize=3, label="one run", **dot),
         Line2D([], [], color="0.1", linewidth=1.0, label="least-squares fit"),
-        Line2D([], [], color=NOISE[1], linestyle=(0, (4, 2)), label="slope of Theorem 4.2"),
     ]
+    if any(np.isfinite(panel.predicted * panel.reference) for panel in panels):
+        dashed: dict[str, Any] = {"color": NOISE[1], "linestyle": (0, (4, 2))}
+        handles.append(Line2D([], [], label="slope of Theorem 4.2", **dashed))
     if any(len(panel.never) for panel in panels):
         hollow: dict[str, Any] = {"markerfacecolor": "none", "markersize": 4.5, **dot}
         handles.append(Line2D([], [], marker="^", label="never left: end of the run", **hollow))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from labelnoise.plot.parts.checks import Planned, by_experiment, several
 from labelnoise.plot.parts.few_images import name_of
 from labelnoise.plot.parts.style import NOISE, TEXT_WIDTH, CellData, Drawing, apply_style, letter
 
@@ -14,10 +15,39 @@ VERB = "train"
 NEEDS = ("linearize",)
 
 
+LETTERS = "abcdefgh"
+
+SAME_KERNEL = {"algorithm", "rho", "tau"}
+"""What an experiment may vary: neither the kernel at the start nor η·steps depends on it."""
+
+
 class Options(BaseModel):
     """The spectrum has no options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    problems = []
+    groups = by_experiment(cells)
+    if len(groups) > len(LETTERS):
+        problems.append(
+            f"experiments: spectrum has a panel for each, at most {len(LETTERS)}; got {len(groups)}"
+        )
+    for name, group in groups.items():
+        others = several(group).keys() - SAME_KERNEL
+        if others:
+            problems.append(
+                "experiments: spectrum draws one kernel an experiment; "
+                f"{name} varies {', '.join(sorted(others))}: make an experiment of each"
+            )
+        if not any(cell.is_linearized for cell in group):
+            problems.append(
+                f"experiments: no cell of {name} has a linearised run, which is full-batch "
+                "gradient descent on the square loss; spectrum needs one"
+            )
+    return problems
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
@@ -34,6 +64,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     import matplotlib.pyplot as plt
     import pandas as pd
 
+    named = [name_of(cell.settings) for cell in {cell.experiment: cell for cell in cells}.values()]
     first: dict[str, CellData] = {}
     for cell in cells:
         if cell.linearize:
@@ -47,6 +78,9 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     frames, lines, metrics = [], [], {}
     for number, (axes, cell) in enumerate(zip(panels, first.values(), strict=True)):
         runs, settings = cell.linearized(), cell.settings
+        title = name_of(settings)
+        # two panels of the same network are told apart by their experiments
+        title += f" ({cell.experiment})" if named.count(title) > 1 else ""
         values = runs["eigenvalue"].values[:, ::-1]
         rank = np.arange(1, values.shape[1] + 1)
         learnt = values.shape[1] / (settings["eta"] * settings["steps"])
@@ -61,20 +95,21 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
             fontsize=7,
         )
         axes.set(xscale="log", yscale="log", xlabel="rank", ylabel="eigenvalue of the NTK")
-        axes.set_title(name_of(settings), loc="left", fontsize=8)
-        letter(axes, "abcdefgh"[number])
+        axes.set_title(title, loc="left", fontsize=8)
+        letter(axes, LETTERS[number])
         frame = runs["eigenvalue"].to_dataframe(name="value").reset_index()
-        frames.append(frame.assign(network=name_of(settings), quantity="eigenvalue"))
+        frame = frame.assign(experiment=cell.experiment, network=name_of(settings))
+        frames.append(frame.assign(quantity="eigenvalue"))
         above = (values > learnt).mean()
         ratio = np.median(values[:, 0] / np.median(values, 1))
         limit = float(runs["eta_max"].min())
         lines.append(
-            f"**{name_of(settings)}.** {above:.0%} of the modes lie above N/(η·steps) = "
+            f"**{title}.** {above:.0%} of the modes lie above N/(η·steps) = "
             f"{learnt:.3g}, where gradient descent learns a mode within the steps taken; the "
             f"largest over the median eigenvalue is {ratio:.3g}; "
             f"gradient descent is stable up to η = {limit:.3g} (used: {settings['eta']:g})."
         )
-        metrics[f"{settings['network']} {settings['source']} learnt_modes"] = float(above)
+        metrics[f"{cell.experiment} learnt_modes"] = float(above)
     head = (
         "Eigenvalues of the empirical NTK of the training images at the start, N = images × "
         "classes of them; the line is the mean over seeds, the band spans them."

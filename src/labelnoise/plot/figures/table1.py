@@ -13,6 +13,15 @@ from labelnoise.analyze import claims
 from labelnoise.analyze.claims import Row
 from labelnoise.analyze.scaling import PowerLaw, fit_power_law
 from labelnoise.analyze.theory import residual_inflation
+from labelnoise.plot.parts.checks import (
+    Planned,
+    all_of,
+    by_experiment,
+    not_positive,
+    only,
+    several,
+    single,
+)
 from labelnoise.plot.parts.style import (
     SYMBOLS,
     CellData,
@@ -187,6 +196,72 @@ def _picture(table: list[dict[str, str]], notes: Sequence[str]) -> Figure:
     axes.axhline(y, 0.005, 0.995, color="0.6", linewidth=0.4)
     write("claim", y + gap / 2, "\n".join(notes), color="0.3")
     return figure
+
+
+SCALED = ("sigma", "eta", "width")
+
+USED = ("two_phases", *(f"scaling_{name}" for name in SCALED), "oscillation", "phase_two")
+"""The experiments that the rows are about."""
+
+
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    groups = by_experiment(cells)
+    missing = [name for name in USED if name not in groups]
+    unused = [name for name in groups if name not in USED]
+    problems = []
+    if missing:
+        problems.append(f"experiments: table1 needs {', '.join(missing)} too; name them")
+    if unused:
+        problems.append(
+            f"experiments: table1 has no row for {', '.join(unused)}; it needs {', '.join(USED)}"
+        )
+    for name, algorithm in (("oscillation", "oscillation"), ("phase_two", "gd")):
+        problems += only(groups.get(name, ()), "algorithm", [algorithm], "table1")
+        problems += single(groups.get(name, ()), "table1")
+    for name in ("two_phases", *USED[1:4]):
+        problems += only(groups.get(name, ()), "algorithm", ["sgd"], "table1")
+        problems += only(groups.get(name, ()), "eta_unit", ["1"], "table1")
+    grids = {name: several(group) for name, group in groups.items()}
+    for name in SCALED:
+        experiment = f"scaling_{name}"
+        grid = grids.get(experiment)
+        if grid is None:
+            continue
+        if list(grid) != [name]:
+            problems.append(
+                f"experiments: table1 needs {experiment} over two or more values of {name} and "
+                f"nothing else; it has the grid {grid}"
+            )
+        else:
+            problems += not_positive(experiment, name, grid[name], "table1")
+    if "two_phases" in groups:
+        problems += single(groups["two_phases"], "table1")
+        grid = grids["two_phases"]
+        values = grid.get("sigma", [])
+        if list(grid) != ["sigma"] or 0 not in values:
+            problems.append(
+                "experiments: table1 needs two_phases over sigma, 0 and at least one more value, "
+                f"and nothing else; it has the grid {grid}"
+            )
+        for cell in groups["two_phases"]:
+            settings = all_of(cell)
+            if settings["sigma"] == max(values, default=0) and not settings["trace_steps"]:
+                problems.append(
+                    "experiments: two_phases has trace_steps: 0; table1 needs some, to check "
+                    "Lemma 4.3 in"
+                )
+    if len(groups.get("oscillation", ())) > 1:
+        problems.append(
+            "experiments: table1 needs oscillation without a grid; it has the grid "
+            f"{grids['oscillation']}"
+        )
+    if grids.get("phase_two", {}).keys() - {"eta"}:
+        problems.append(
+            "experiments: table1 needs phase_two over eta and nothing else; it has the grid "
+            f"{grids['phase_two']}"
+        )
+    return problems
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:

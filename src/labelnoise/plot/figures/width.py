@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from labelnoise.plot.parts.checks import Planned, by_experiment, only, several, single
 from labelnoise.plot.parts.style import (
     TEXT_WIDTH,
     CellData,
@@ -33,6 +34,16 @@ class Options(BaseModel):
     """The width figure has no options."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def _trend(slope: float, widths: int) -> str:
+    """What the displacement does with the width: its exponent over the widest, and its sense."""
+    if widths < 2:
+        return "is that of a single width"
+    over = f"(exponent {slope:.2f} over the {'three' if widths == 3 else 'two'} widest)"
+    if slope < 0:
+        return f"falls with the width {over}: the wider, the longer lazy"
+    return f"does not fall with the width {over}"
 
 
 def multiply_adds(neurons: int, inputs: int) -> int:
@@ -82,6 +93,25 @@ def _draw_curves(axes: Axes, numbers: pd.DataFrame, name: str, colors: dict[int,
     axes.set(xscale="log", xlabel="step")
 
 
+def check(cells: Sequence[Planned], options: Options) -> list[str]:
+    """Why it cannot draw these cells: a line for each reason."""
+    problems = single(cells, "width")
+    if len(by_experiment(cells)) > 1:
+        problems.append(
+            f"experiments: width draws one experiment, got {', '.join(by_experiment(cells))}"
+        )
+    for name, group in by_experiment(cells).items():
+        others = several(group).keys() - {"width"}
+        if others:
+            problems.append(
+                "experiments: width draws an experiment over the width and nothing else; "
+                f"{name} varies {', '.join(sorted(others))} too"
+            )
+    cost = "whose steps it counts"
+    problems += only(cells, "algorithm", ["sgd"], "width", cost)
+    return problems + only(cells, "reduce", [True], "width", "the exact reduction, " + cost)
+
+
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     """Draw what a run does and costs against its width.
 
@@ -111,7 +141,8 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     mean = last.groupby("width")["layer_displacement"].mean()
     final.plot(last["width"], last["layer_displacement"], "o", color="0.25", markersize=3)
     slope = float("nan")
-    if len(mean) > 1:
+    fitted = min(3, len(mean))
+    if fitted > 1:
         slope = float(np.polyfit(np.log(mean.index[-3:]), np.log(mean.iloc[-3:]), 1)[0])
     final.plot(mean.index, mean, color="0.25", linewidth=0.8)
     final.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="the same, at the end")
@@ -129,13 +160,16 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
 
     widest = steps.iloc[-1]
     saved = widest["multiply_adds_unreduced"] / widest["multiply_adds"]
+    settings = cells[0].settings
+    method = "label-noise SGD" if settings["sigma"] > 0 else "SGD"
+    rate = f"{settings['eta']:g}" + ("/m" if settings["eta_unit"] == "1/m" else "")
     text = (
         f"The first layer's relative displacement after {int(last['step'].iloc[0]):,} steps of "
-        f"label-noise SGD at a learning rate of {cells[0].settings['eta']:g}/m falls with the "
-        f"width (exponent {slope:.2f} over the three widest): the wider, the longer lazy. A step "
+        f"{method} at a learning rate of {rate} {_trend(slope, fitted)}. A step "
         f"costs {int(widest['multiply_adds']):,} multiply–adds at any width above d; without the "
         f"reduction {int(widest['multiply_adds_unreduced']):,} at m = {int(widest['width']):,}, "
         f"{saved:,.0f} times as many. Means are over all neurons."
     )
-    metrics = {"exponent": slope, "saved": float(saved)}
+    metrics = {"exponent": slope} if fitted > 1 else {}
+    metrics["saved"] = float(saved)
     return Drawing(figure, numbers, f"{text} {note}".strip(), metrics)

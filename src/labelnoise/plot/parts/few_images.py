@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .style import (
+    NO_NOISE,
+    PALETTES,
     TEXT_WIDTH,
     CellData,
     Drawing,
-    Look,
     alive_seeds,
     apply_style,
     divergence_note,
     letter,
-    looks,
+    parameter,
     strength,
 )
 
@@ -99,6 +100,10 @@ def rows(cells: Sequence[CellData], by: str) -> list[Row]:
             seed diverged.
     """
     found = []
+    named = [name_of(cell.settings) for cell in {cell.experiment: cell for cell in cells}.values()]
+    highest = set()
+    strengths = [strength(cell.settings, by) for cell in cells]
+    colors = colors_of(strengths, by)
     for name in dict.fromkeys(cell.experiment for cell in cells):
         group = sorted(
             (cell for cell in cells if cell.experiment == name),
@@ -110,11 +115,27 @@ def rows(cells: Sequence[CellData], by: str) -> list[Row]:
                 f"experiments.{name}: one cell with {by}: 0 and at least one with more is needed, "
                 f"got {by}: {levels}"
             )
-        found.append(_row(group, by))
-    return found
+        highest.add(levels[-1])
+        title = name_of(group[0].settings)
+        # two rows of the same network are told apart by their experiments
+        title += f" ({name})" if named.count(title) > 1 else ""
+        found.append((group, title))
+    return [_row(group, title, by, colors, len(highest) > 1) for group, title in found]
 
 
-def _row(group: Sequence[CellData], by: str) -> Row:
+def colors_of(strengths: Sequence[float], by: str) -> dict[float, str]:
+    """A colour for each strength, the same in every row; grey for 0."""
+    disturbed = sorted(set(strengths) - {0.0})
+    palette = PALETTES["noise" if by == "tau" else "sam"]
+    if len(disturbed) > len(palette):
+        raise ValueError(f"{by}: {disturbed}: no more than {len(palette)} can be told apart")
+    return {0.0: NO_NOISE} | dict(zip(disturbed, palette, strict=False))
+
+
+def _row(
+    group: Sequence[CellData], title: str, by: str, colors: Mapping[float, str], differ: bool
+) -> Row:
+    """One network; `differ`: its largest strength is not that of every other."""
     name, left_out = group[0].experiment, divergence_note(group)
     # lines are compared seed by seed, since a seed draws its own images
     seeds = sorted(set.intersection(*(set(alive_seeds(cell.analysis)) for cell in group)))
@@ -122,18 +143,21 @@ def _row(group: Sequence[CellData], by: str) -> Row:
         raise ValueError(
             f"experiments.{name}: a run of every seed diverged ({left_out}); take a smaller eta"
         )
+    levels = [strength(cell.settings, by) for cell in group]
     runs = [
-        Line(_name(cell, look, by), cell.analysis.sel(seed=seeds), look.color, "-")
-        for cell, look in zip(group, looks(group), strict=True)
+        Line(_name(level, by), cell.analysis.sel(seed=seeds), colors[level], "-")
+        for cell, level in zip(group, levels, strict=True)
     ]
     linear = _linearised("linearised", group[0], seeds, "black", "--")
     mean_label = None
     if by == "tau":
         # a light tone of the noise's colour would vanish in grey: the same one, dotted
         color = runs[-1].color
-        mean_label = _linearised("linearised, mean noisy label", group[-1], seeds, color, ":")
+        label = "linearised, mean noisy label"
+        label += f" ({parameter(by, levels[-1])})" if differ else ""
+        mean_label = _linearised(label, group[-1], seeds, color, ":")
     return Row(
-        title=name_of(group[0].settings),
+        title=title,
         tag=name,
         settings=group[-1].settings,
         lines=[*runs, *(line for line in (linear, mean_label) if line)],
@@ -155,9 +179,9 @@ def _linearised(
     return None if data["diverged_step"].notnull().any() else Line(label, data, color, style)
 
 
-def _name(cell: CellData, look: Look, by: str) -> str:
-    if strength(cell.settings, by) > 0:
-        return ("label noise, " if by == "tau" else "SAM, ") + look.label
+def _name(level: float, by: str) -> str:
+    if level > 0:
+        return ("label noise, " if by == "tau" else "SAM, ") + parameter(by, level)
     return "no label noise" if by == "tau" else "gradient descent"
 
 

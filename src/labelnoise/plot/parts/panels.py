@@ -36,11 +36,11 @@ class Shown:
         return self.cell.analysis.sel(seed=alive_seeds(self.cell.analysis))
 
 
-def living(cells: Sequence[CellData]) -> list[Shown]:
-    """The cells of which at least one run did not diverge."""
+def living(cells: Sequence[CellData], among: Sequence[CellData] = ()) -> list[Shown]:
+    """The cells of which at least one run did not diverge; for `among` see `looks`."""
     return [
         Shown(cell, look, alive_seeds(cell.analysis)[0])
-        for cell, look in zip(cells, looks(cells), strict=True)
+        for cell, look in zip(cells, looks(cells, among), strict=True)
         if alive_seeds(cell.analysis)
     ]
 

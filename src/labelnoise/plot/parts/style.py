@@ -28,6 +28,9 @@ NOISE = ("#0b4f9e", "#c65102", "#1b7a43", "#7b2d8b", "#8a6d00", "#a61c3c")
 """Colours of runs with noise, in the order of the grid; dark, so that they differ from NO_NOISE
 in grey too. The first one is the colour of the paper's σ = 4."""
 
+UNDISTURBED = (NO_NOISE, "#4d4d4d", "#c9c9c9")
+"""Colours of such runs where a figure has more than one line of them."""
+
 PALETTES = {"noise": NOISE, "sam": NOISE[::-1], "chain": NOISE[2:] + NOISE[:2]}
 """The same colours, beginning with another one for each kind of disturbance: one figure's first
 colour means the same as another's."""
@@ -155,11 +158,17 @@ def parameter(name: str, value: object) -> str:
     text = (
         f"{value:,}"
         if isinstance(value, int)
-        else f"{value:g}"
+        else _short(value)
         if isinstance(value, float)
         else str(value)
     )
     return f"{SYMBOLS.get(name, name)} = {text}"
+
+
+def _short(value: float) -> str:
+    """With few digits, or with all where few would make two values look the same."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
 
 
 def strength(settings: Mapping[str, Any], name: str) -> float:
@@ -179,28 +188,65 @@ def disturbance(settings: Mapping[str, Any]) -> str | None:
     return "noise" if strength(settings, noise) > 0 else None
 
 
-def looks(cells: Sequence[CellData]) -> list[Look]:
-    """A look for each cell: grey where nothing disturbs, else its palette in the grid's order."""
-    found: list[Look] = []
-    used = dict.fromkeys(PALETTES, 0)
+def _label(cell: CellData) -> str:
+    return ", ".join(parameter(*item) for item in cell.grid.items()) or cell.experiment
+
+
+def names(cells: Sequence[CellData], among: Sequence[CellData] = ()) -> list[tuple[str, str]]:
+    """A label (for legends and tables) and a tag (for metrics) for each cell, no two the same.
+
+    They spell the grid, and the experiment too where the grids of two experiments look the same.
+
+    Args:
+        cells: the cells to name.
+        among: all cells of the figure, where it names a part of them.
+    """
+    everyone = [_label(cell) for cell in among or cells]
+    shared = len(set(everyone)) < len(everyone)
+    found = []
     for cell in cells:
-        color, kind = NO_NOISE, disturbance(cell.settings)
-        if kind is not None:
-            color = PALETTES[kind][used[kind] % len(PALETTES[kind])]
-            used[kind] += 1
-        label = ", ".join(parameter(*item) for item in cell.grid.items()) or cell.experiment
+        label = _label(cell)
         # MLflow takes no other letters than ASCII's
         tag = " ".join(f"{key}:{value}" for key, value in cell.grid.items()) or cell.experiment
+        if shared and cell.grid:
+            label, tag = f"{cell.experiment}: {label}", f"{cell.experiment} {tag}"
+        found.append((label, tag))
+    return found
+
+
+def looks(cells: Sequence[CellData], among: Sequence[CellData] = ()) -> list[Look]:
+    """A look for each cell, no two the same: grey where nothing disturbs, else of its palette.
+
+    Args:
+        cells: the cells that share a panel.
+        among: all cells of the figure, where panels have colours of their own.
+
+    Raises:
+        ValueError: there are more cells than colours.
+    """
+    found: list[Look] = []
+    used: set[str] = set()
+    for cell, (label, tag) in zip(cells, names(cells, among), strict=True):
+        kind = disturbance(cell.settings)
+        palette = UNDISTURBED if kind is None else PALETTES[kind]
+        color = next((color for color in palette if color not in used), None)
+        if color is None:
+            raise ValueError(f"{label}: no more than {len(palette)} such lines can be told apart")
+        used.add(color)
         found.append(Look(color, label, tag))
     return found
 
 
 def apply_style() -> None:
-    """Set seaborn's and matplotlib's defaults to this project's style."""
+    """Set seaborn's and matplotlib's defaults to this project's style.
+
+    Nothing of what was set before is left, such as by a user's matplotlibrc.
+    """
     import matplotlib as mpl
     import seaborn as sns
 
     mpl.use("agg")
+    mpl.rcdefaults()
     sns.set_theme(style="ticks", rc=RC)
 
 
@@ -234,13 +280,13 @@ def alive_seeds(analysis: xr.Dataset) -> list[int]:
 def divergence_note(cells: Sequence[CellData]) -> str:
     """What to say of runs that diverged and are left out of means; empty if none did."""
     notes = []
-    for cell, look in zip(cells, looks(cells), strict=True):
+    for cell, (label, _) in zip(cells, names(cells), strict=True):
         steps = cell.analysis["diverged_step"].values
         gone = np.isfinite(steps)
         if gone.any():
             first = f"{np.min(steps[gone]):,.0f}"
             notes.append(
-                f"{look.label}: {gone.sum()} of {len(steps)} runs diverged (the first at step "
+                f"{label}: {gone.sum()} of {len(steps)} runs diverged (the first at step "
                 f"{first}) and are left out"
             )
     return "; ".join(notes)
@@ -277,11 +323,16 @@ def settle(figure: Figure) -> None:
 
 def save(drawing: Drawing, pdf: Path, png: Path, csv: Path, md: Path) -> None:
     """Write a drawing and its numbers; the same drawing gives the same bytes."""
-    settle(drawing.figure)
-    with replacing(pdf) as path:
-        drawing.figure.savefig(path, metadata={"CreationDate": None})
-    with replacing(png) as path:
-        drawing.figure.savefig(path, metadata={"Software": None})
+    import matplotlib as mpl
+
+    # much is read from the settings only when a figure is saved
+    with mpl.rc_context():
+        apply_style()
+        settle(drawing.figure)
+        with replacing(pdf) as path:
+            drawing.figure.savefig(path, metadata={"CreationDate": None})
+        with replacing(png) as path:
+            drawing.figure.savefig(path, metadata={"Software": None})
     with replacing(csv) as path:
         drawing.numbers.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")
     write_text(drawing.text + "\n", md)
