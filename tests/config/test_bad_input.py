@@ -150,7 +150,9 @@ def valid(draw: DrawFn) -> dict[str, Any]:
     for name, key, most in (("lines", "sigma", 1e6), ("mlps", "tau", 1.0)):
         experiment = raw["experiments"][name]
         values = st.lists(st.floats(0, most), min_size=1, max_size=3, unique_by=abs)
-        experiment["grid"][key] = draw(values)
+        drawn = draw(values)
+        # what Figure 3 compares with
+        experiment["grid"][key] = drawn if name == "lines" else [0.0, *(v or most for v in drawn)]
         experiment["settings"]["eta"] = draw(st.floats(1e-9, 1e3))
         experiment["settings"]["steps"] = draw(st.integers(10, 10**9))
         experiment["seeds"] = draw(

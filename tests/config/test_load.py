@@ -73,8 +73,7 @@ def test_the_smoke_overlay_loads_and_is_small():
 
 
 def test_what_is_left_out_has_the_settings_default():
-    raw = put(*TWO, "settings", {})
-    for cell in load(raw).cells["two_phases"]:
+    for cell in load(only(grid={"sigma": [0.0, 4.0]})).cells["x"]:
         assert cell.settings == Settings(sigma=cell.settings.sigma)
 
 
@@ -272,9 +271,17 @@ def only(**experiment):
     }
 
 
+def undrawn(**experiment):
+    """The same with the figure of another experiment, whatever `x` may be."""
+    raw = only(**experiment)
+    raw["experiments"]["drawn"] = {"verb": "simulate"}
+    raw["figures"]["figure2"]["experiments"] = ["drawn"]
+    return raw
+
+
 def test_values_that_are_together_are_a_dimension_of_the_cells_of_the_others():
     grid = {"sigma": [1, 4], "eta": ["1e-3", 0.002, 0.003], "width": [50, 60]}
-    cells = load(only(grid=grid, together="eta", seeds=3, seeds_per_job=2)).cells["x"]
+    cells = load(undrawn(grid=grid, together="eta", seeds=3, seeds_per_job=2)).cells["x"]
     assert [cell.path for cell in cells] == [
         f"sigma={sigma}/width={width}" for sigma in (1.0, 4.0) for width in (50, 60)
     ]
@@ -286,7 +293,7 @@ def test_values_that_are_together_are_a_dimension_of_the_cells_of_the_others():
 
 
 def test_all_of_a_grid_may_be_together():
-    (cell,) = load(only(grid={"sigma": [1, 2]}, together="sigma")).cells["x"]
+    (cell,) = load(undrawn(grid={"sigma": [1, 2]}, together="sigma")).cells["x"]
     assert (cell.path, cell.grid, cell.together) == ("single", {}, {"sigma": [1.0, 2.0]})
     (apart,) = load(only()).cells["x"]
     assert (apart.path, apart.together) == ("single", {})

@@ -41,6 +41,8 @@ experiments:
     settings: {train_images: 20, test_images: 20, width: 8, steps: 40, snapshots: 3}
     grid: {tau: [0.5]}
     seeds: 1
+figures:
+  figure3: {experiments: [few_images_resnet]}  # it compares with tau: 0
 """
 TRAINED = "results/train/few_images_mlp/tau=0.5/block=0.nc"
 MADE = ("images", "simulate", "train", "analyze", "figures")

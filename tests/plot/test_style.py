@@ -1,5 +1,10 @@
 """Saving a figure: a layout whose last bits differ gives the same files."""
 
+import os
+import subprocess
+import sys
+
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -57,3 +62,87 @@ def test_the_learning_rate_of_a_cell_is_in_units_of_one():
     for unit, rate in (("1", 0.5), ("1/m", 0.005)):
         settings = Settings(eta=0.5, eta_unit=unit, width=100).model_dump(mode="json")
         assert CellData("any", {}, {}, settings).learning_rate == rate
+
+
+def test_nothing_of_a_users_settings_reaches_a_file(tmp_path):
+    hostile = {
+        "savefig.bbox": "tight",
+        "savefig.pad_inches": 1.0,
+        "savefig.transparent": True,
+        "savefig.facecolor": "red",
+        "pdf.compression": 0,
+        "axes.grid": True,
+        "axes.unicode_minus": False,
+        "axes.formatter.use_locale": True,
+        "axes.formatter.limits": [-1, 1],
+        "axes.xmargin": 0.3,
+        "lines.linestyle": ":",
+        "lines.antialiased": False,
+        "figure.facecolor": "yellow",
+        "font.family": ["monospace"],
+        "mathtext.fontset": "cm",
+        "xtick.minor.visible": True,
+        "path.simplify_threshold": 0.9,
+        "agg.path.chunksize": 10,
+    }
+    kinds = ("pdf", "png", "csv", "md")
+
+    def files(name):
+        paths = [tmp_path / f"{name}.{kind}" for kind in kinds]
+        save(Drawing(figure, pd.DataFrame({"value": [1.0]}), "text"), *paths)
+        return [path.read_bytes() for path in paths]
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        figure = drawn(nested=False)
+        wanted = files("plain")
+    with mpl.rc_context(hostile):
+        figure = drawn(nested=False)
+        assert files("set_before_drawing") == wanted
+        figure = drawn(nested=False)
+        mpl.rcParams.update(hostile)
+        assert files("set_before_saving") == wanted
+
+
+def test_saving_leaves_a_users_settings_as_they_were(tmp_path):
+    with mpl.rc_context():
+        figure = drawn(nested=False)
+        mpl.rcParams["savefig.bbox"] = "tight"
+        paths = [tmp_path / f"x.{kind}" for kind in ("pdf", "png", "csv", "md")]
+        save(Drawing(figure, pd.DataFrame({"value": [1.0]}), "text"), *paths)
+        assert mpl.rcParams["savefig.bbox"] == "tight"
+
+
+def test_nothing_of_the_environment_reaches_a_file(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("savefig.bbox: tight\naxes.grid: True\nfont.size: 20\n")
+    code = """
+import sys
+from pathlib import Path
+import pandas as pd
+from labelnoise.plot.parts.style import Drawing, apply_style, save
+import matplotlib.pyplot as plt
+apply_style()
+figure, axes = plt.subplots(layout="constrained")
+axes.plot([0, 1], [-1, 2], label="$x_i$")
+numbers = pd.DataFrame({"value": [1.5]})
+save(Drawing(figure, numbers, chr(963)), *(Path(f"{sys.argv[1]}.{kind}") for kind in sys.argv[2:]))
+"""
+    kinds = ("pdf", "png", "csv", "md")
+    surroundings = {
+        "plain": {"LC_ALL": "C.UTF-8"},
+        "odd": {
+            "MATPLOTLIBRC": str(tmp_path),
+            "MPLBACKEND": "pdf",
+            "SOURCE_DATE_EPOCH": "86400",
+            "LC_ALL": "C",
+            "TZ": "Asia/Kathmandu",
+            "PYTHONUTF8": "0",
+        },
+    }
+    for name, more in surroundings.items():
+        environment = {k: v for k, v in os.environ.items() if k not in surroundings["odd"]} | more
+        call = [sys.executable, "-c", code, str(tmp_path / name), *kinds]
+        subprocess.run(call, env=environment, check=True)
+    for kind in kinds:
+        one, other = (tmp_path / f"{name}.{kind}" for name in surroundings)
+        assert one.read_bytes() == other.read_bytes(), kind
