@@ -1,18 +1,25 @@
 """What a figure cannot draw is refused with the configuration, in one clear line."""
 
 import copy
+import dataclasses
+import functools
 import importlib
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
 
 from labelnoise.config.load import ConfigError, load, plot_modules
+from labelnoise.linearize.two_layer import linearize
 from labelnoise.plot.figures import figure2, figure4, figure6, lazy, oscillation, width
 from labelnoise.plot.figures.figure1 import _method
 from labelnoise.plot.parts.few_images import colors_of
 from labelnoise.plot.parts.style import NOISE, UNDISTURBED, CellData, looks, names, parameter
+from labelnoise.simulate.settings import Settings
 from labelnoise.train.settings import TrainSettings
 
 from .cells import alive, assert_renders, assert_simulated, make_cell
@@ -264,3 +271,72 @@ def test_chains_are_told_apart_in_words():
     assert "δ = 0.1: With a second layer" in drawing.text
     assert np.isfinite(list(drawing.metrics.values())).all()
     assert_renders(drawing)
+
+
+PERIODIC = {"schedule": {"period": 20}}
+CHAIN = {"algorithm": "oscillation", "sigma": 0.0}
+KINDS = {
+    "plain": ({}, {}),
+    "noise": ({}, {"sigma": [0.0, 4.0]}),
+    "untraced": ({"trace_steps": 0, "snapshots": 2}, {"sigma": [1.0]}),
+    "law": ({}, {"noise": ["sign", "gaussian"]}),
+    "switched": (PERIODIC, {"sigma": [4.0]}),
+    "rate": ({}, {"eta": [1e-4, 1e-3]}),
+    "width": ({"eta_unit": "1/m", "eta": 0.1}, {"width": [8, 30]}),
+    "map": ({}, {"sigma": [1.0, 2.0], "eta": [1e-4, 1e-3]}),
+    "sam": ({"algorithm": "sam", "sigma": 0.0}, {"rho": [0.0, 0.1]}),
+    "sam_map": ({"algorithm": "sam", "sigma": 0.0}, {"rho": [0.1, 0.2], "eta": [1e-4, 1e-3]}),
+    "descent": ({"algorithm": "gd", "sigma": 0.0}, {"eta": [1e-4, 1e-3]}),
+    "chain": (CHAIN, {}),
+    "chains": (CHAIN, {"delta": [0.1, 0.2]}),
+    "switched_chain": (CHAIN | PERIODIC, {}),
+}
+"""Experiments, tiny: their settings and their grid."""
+
+
+@functools.cache
+def tiny(name):
+    """The cells of one of `KINDS`: what a check sees of them, and what `draw` is given."""
+    settings, grid = KINDS[name]
+    planned, made = [], []
+    for values in itertools.product(*grid.values()):
+        chosen = QUICK | settings | dict(zip(grid, values, strict=True))
+        cell = make_cell([0, 1], grid=list(grid), experiment=name, **chosen)
+        kept = Settings(**cell.settings)
+        if kept.algorithm in ("sgd", "gd"):
+            cell = dataclasses.replace(cell, linearize=[linearize(kept, [0, 1])])
+        made.append(cell)
+        planned.append(
+            SimpleNamespace(
+                **{"experiment": name, "grid": cell.grid, "settings": kept, "together": {}},
+                is_linearized=bool(cell.linearize),
+            )
+        )
+    return planned, made
+
+
+@pytest.mark.parametrize("module", ["figure2", "figure4", "figure6", "lazy", "oscillation"])
+@pytest.mark.parametrize("name", KINDS)
+def test_what_passes_the_check_can_be_drawn(module, name):
+    drawn_by = importlib.import_module(f"labelnoise.plot.figures.{module}")
+    planned, made = tiny(name)
+    if module == "lazy" and not all(cell.is_linearized for cell in planned):
+        return  # refused with the configuration already, for every figure of linearised runs
+    if not drawn_by.check(planned, drawn_by.Options()):
+        drawing = drawn_by.draw(made, drawn_by.Options())
+        assert set(drawing.numbers["cell"]) <= {label for label, _ in names(made)}
+        assert all(np.isfinite(value) for value in drawing.metrics.values())
+        assert "nan" not in drawing.text
+        plt.close(drawing.figure)
+
+
+@pytest.mark.parametrize("module", ["scaling", "phase_diagram", "width"])
+@pytest.mark.parametrize("name", KINDS)
+def test_what_passes_the_check_of_a_map_can_be_drawn(module, name):
+    drawn_by = importlib.import_module(f"labelnoise.plot.figures.{module}")
+    planned, made = tiny(name)
+    if not drawn_by.check(planned, drawn_by.Options()):
+        drawing = drawn_by.draw(made, drawn_by.Options())
+        assert all(np.isfinite(value) for value in drawing.metrics.values())
+        assert "nan" not in drawing.text
+        plt.close(drawing.figure)
