@@ -295,3 +295,18 @@ def test_a_linearised_network_that_diverges_is_not_drawn():
 def test_what_cannot_be_drawn_is_said(module, make, message):
     with pytest.raises(ValueError, match=message):
         module.draw(make(), module.Options())
+
+
+def test_rows_of_the_same_network_are_told_apart_and_share_their_colours():
+    cells = [*(noise(tau, seeds=[4]) for tau in (0.0, 0.5))]
+    cells += [noise(tau, seeds=[4], experiment="other") for tau in (0.0, 0.2, 0.5)]
+    drawing = figure3.draw(cells, figure3.Options())
+    panels = drawing.figure.axes
+    assert panels[0].get_title(loc="left") == "MLP, digits (mlp)"
+    assert panels[4].get_title(loc="left") == "MLP, digits (other)"
+    assert "**MLP, digits (other).**" in drawing.text
+    # a label has one colour in all rows, the one of the legend
+    first, second = ([line.get_color() for line in panels[i].get_lines()] for i in (0, 4))
+    assert first[:2] == [second[0], second[2]]
+    assert len(set(second[:3])) == 3
+    assert not drawing.numbers.duplicated(["experiment", "line", "seed", "step", "quantity"]).any()

@@ -1,5 +1,6 @@
 """Figure 1 and the spectrum show what was trained, and say of it what is so."""
 
+import dataclasses
 from functools import cache
 
 import matplotlib.pyplot as plt
@@ -143,3 +144,17 @@ def test_the_spectrum_is_drawn_from_the_largest_on(tmp_path):
     assert_same_bytes(lambda: spectrum.draw([one], spectrum.Options()), tmp_path)
     with pytest.raises(ValueError, match="no cell has a linearised run"):
         spectrum.draw([cell(0.0)], spectrum.Options())
+
+
+def test_spectra_of_the_same_network_are_told_apart_by_their_experiments():
+    pair = [
+        dataclasses.replace(mlp(eta), experiment=name) for name, eta in (("a", 0.3), ("b", 0.1))
+    ]
+    drawing = spectrum.draw(pair, spectrum.Options())
+    assert set(drawing.metrics) == {"a learnt_modes", "b learnt_modes"}
+    for one in pair:
+        rows = drawing.numbers.query("experiment == @one.experiment")["value"]
+        assert sorted(rows) == sorted(one.linearized()["eigenvalue"].values.ravel())
+        assert f"**MLP, digits ({one.experiment}).**" in drawing.text
+    titles = [axes.get_title(loc="left") for axes in drawing.figure.axes]
+    assert titles == ["MLP, digits (a)", "MLP, digits (b)"]

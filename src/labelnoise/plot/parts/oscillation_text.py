@@ -30,7 +30,7 @@ def describe_chain(shown: Shown) -> tuple[str, dict[str, float]]:
             if np.isfinite(escape).any()
             else "other noise, in no run does every neuron leave the lazy regime, "
         )
-        + f"and the mean norm falls from {start:.2f} to "
+        + f"and the mean norm {'falls' if final < start else 'goes'} from {start:.2f} to "
         f"{final:.3f} in {end:,} steps (mean over {seeds(runs)}). It falls below √η = {root:.3f} "
         f"in {below} of {runs} runs"
         + (f", at step {spread(crossed)} (median, least–most)" if below else "")

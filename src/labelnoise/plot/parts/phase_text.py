@@ -31,11 +31,13 @@ def describe_phases(main: Shown, note: str) -> tuple[str, dict[str, float]]:
     reached = int(np.isfinite(small).sum())
     escape = metrics.get("escape_step")
     aligns = metrics.get("alignment_step")
+    fell = metrics["final_w_norm_mean"] < metrics["initial_w_norm_mean"]
+    moves = "falls" if fell else "goes"
     sentences = [
         f"With {main.look.label} (mean over {seeds(analysis.sizes['seed'])}), "
         + ("every neuron has left the lazy regime by step " if escape else "not every neuron ")
         + (f"{escape:,.0f}" if escape else "leaves the lazy regime")
-        + f"; the mean norm falls from {metrics['initial_w_norm_mean']:.2f} to "
+        + f"; the mean norm {moves} from {metrics['initial_w_norm_mean']:.2f} to "
         f"{metrics['final_w_norm_mean']:.3f} in {end:,} steps (Phase I), and the mean alignment "
         f"with θ* goes from {metrics['initial_alignment_mean']:.2f} to "
         f"{metrics['final_alignment_mean']:.2f} (Phase II, "
