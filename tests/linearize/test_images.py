@@ -85,7 +85,7 @@ CASES = {
         "network_options": {"norm": "group"},
     },
     "frozen_statistics": {"network": f"{HERE}:Frozen", "width": None},
-    "weight_norm": {"network": f"{HERE}:Normalised", "width": None, "eta": 0.01},
+    "weight_norm": {"network": f"{HERE}:Normalised", "width": None, "eta": 0.004},
     "recurrent_cell": {"network": f"{HERE}:RecurrentCell", "width": None},
 }
 
