@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from torch.func import functional_call
 
 from labelnoise.config.fields import DIVERGED
 from labelnoise.linearize.images import linearize
-from labelnoise.ntk.function_space import linearize as linear_function
 from labelnoise.train.images import digits
 from labelnoise.train.observe import PER_SNAPSHOT
 from labelnoise.train.run import train
@@ -29,7 +27,23 @@ def trained_explicitly(chosen, seed):
     task = prepare(chosen.model_copy(update={"rotate": False}), images(), seed, "cpu")
     network = task.network.eval()
     start = {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad}
-    function = linear_function(lambda p, x: functional_call(network, dict(p), (x,)), start)
+    moved = [p for p in network.parameters() if p.requires_grad]
+
+    def linear(x):
+        """f(x) + J(x) (θ − θ_0), each row of J by itself."""
+        out, rows = network(x), []
+        for one in out.flatten():
+            slopes = torch.autograd.grad(one, moved, retain_graph=True, materialize_grads=True)
+            rows.append(torch.cat([slope.flatten() for slope in slopes]))
+        jacobian = torch.stack(rows)
+
+        def function(now):
+            steps = torch.cat([(now[name] - p).flatten() for name, p in start.items()])
+            return out.detach() + (jacobian @ steps).view_as(out)
+
+        return function
+
+    on_train, on_test = linear(task.x_train), linear(task.x_test)
     y = torch.eye(4, dtype=torch.float64)[task.y_train]
     y = (1 - chosen.tau) * y + chosen.tau / 4
     now = {name: p.clone().requires_grad_() for name, p in start.items()}
@@ -37,13 +51,13 @@ def trained_explicitly(chosen, seed):
     whole = sum(float((p.detach() ** 2).sum()) for p in network.parameters()) ** 0.5
     rows = []
     for _ in range(chosen.steps + 1):
-        out = function(now, task.x_train)
+        out = on_train(now)
         row = {"w_norm": now[first].detach().flatten(1).norm(dim=1)}
         row["distance"] = (
             sum(float((now[n].detach() - p).square().sum()) for n, p in start.items()) ** 0.5
         )
         row["distance"] /= whole
-        sets = (out, task.y_train), (function(now, task.x_test), task.y_test)
+        sets = (out, task.y_train), (on_test(now), task.y_test)
         for name, (f, labels) in zip(("train", "test"), sets, strict=True):
             target = torch.eye(4, dtype=torch.float64)[labels]
             row[f"{name}_loss"] = float(((f.detach() - target) ** 2).mean() / 2)
@@ -66,7 +80,13 @@ CASES = {
     "little_memory": {"ntk_memory": 1, "eta": 0.1},
     "wide_resnet": {"network": "wide_resnet", "width": 1, "eta": 0.02, "steps": 6, "snapshots": 4},
     "own": {"network": f"{HERE}:Tied", "width": None},
-    "dropout": {"network": f"{HERE}:Dropping", "width": None},
+    "dropout": {
+        **{"network": f"{HERE}:Dropping", "width": None},
+        "network_options": {"norm": "group"},
+    },
+    "frozen_statistics": {"network": f"{HERE}:Frozen", "width": None},
+    "weight_norm": {"network": f"{HERE}:Normalised", "width": None, "eta": 0.004},
+    "recurrent_cell": {"network": f"{HERE}:RecurrentCell", "width": None},
 }
 
 
@@ -200,6 +220,23 @@ def test_bfloat16_is_not_for_the_kernel():
 def test_settings_without_a_linearised_run_are_refused(given):
     with pytest.raises(ValueError, match="the linearised run is of full-batch gradient descent"):
         linearize(settings(**given), images(), [0])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Dropping", {}, r"Dropping has no NTK .*: its BatchNorm2d \(norm\) makes .* GroupNorm"),
+        ("Recurrent", {}, r"Recurrent has no NTK .* LSTM \(rows\) .*LSTMCell"),
+        ("Recurrent", {"kind": "GRU"}, r"GRU \(rows\) .*GRUCell"),
+        ("Recurrent", {"kind": "RNN"}, r"RNN \(rows\) .*RNNCell"),
+    ],
+)
+def test_a_users_network_without_a_linearisation_is_refused(name, options, message):
+    chosen = settings(network=f"{HERE}:{name}", width=None, network_options=options)
+    with pytest.raises(ValueError, match=f"network: {message}" if options == {} else message):
+        linearize(chosen, images(), [0])
+    with pytest.raises(ValueError, match=message):
+        train(chosen.model_copy(update={"ntk_drift": True}), images(), [0])
 
 
 def test_sam_without_a_radius_is_gradient_descent():

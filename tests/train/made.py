@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from labelnoise.train.images import Split, layout
 from labelnoise.train.run import train
@@ -49,12 +50,13 @@ def assert_same(one, other):
 
 
 class Dropping(nn.Module):
-    """A convolution, batch norm, dropout and a dense layer; one parameter is not used."""
+    """A convolution, a norm, dropout and a dense layer; one parameter is not used."""
 
-    def __init__(self, image, classes, channels=4, rate=0.3):
+    def __init__(self, image, classes, channels=4, rate=0.3, norm="batch"):
         super().__init__()
         self.first = nn.Conv2d(image[0], channels, 3)
-        self.norm = nn.BatchNorm2d(channels)
+        group = nn.GroupNorm(2, channels) if norm == "group" else None
+        self.norm = group or nn.BatchNorm2d(channels)
         self.drop = nn.Dropout(rate)
         self.last = nn.Linear(channels, classes)
         self.unused = nn.Parameter(torch.ones(3))
@@ -62,6 +64,57 @@ class Dropping(nn.Module):
     def forward(self, x):
         x = torch.relu(self.norm(self.first(x)))
         return self.last(self.drop(x.mean((-2, -1))))
+
+
+class Frozen(Dropping):
+    """Its batch norm keeps to its running statistics, in training too."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+class Normalised(nn.Module):
+    """Weight norm and layer norm between dense layers."""
+
+    def __init__(self, image, classes):
+        super().__init__()
+        self.first = weight_norm(nn.Linear(int(np.prod(image)), 6))
+        self.norm = nn.LayerNorm(6)
+        self.last = weight_norm(nn.Linear(6, classes))
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.norm(self.first(x.flatten(1)))))
+
+
+class Recurrent(nn.Module):
+    """Reads an image row by row."""
+
+    def __init__(self, image, classes, kind="LSTM"):
+        super().__init__()
+        channels, _, columns = image
+        self.rows = getattr(nn, kind)(channels * columns, 5, batch_first=True)
+        self.last = nn.Linear(5, classes)
+
+    def forward(self, x):
+        return self.last(self.rows(x.transpose(1, 2).flatten(2))[0][:, -1])
+
+
+class RecurrentCell(nn.Module):
+    """The same, with a cell."""
+
+    def __init__(self, image, classes):
+        super().__init__()
+        channels, _, columns = image
+        self.cell = nn.GRUCell(channels * columns, 5)
+        self.last = nn.Linear(5, classes)
+
+    def forward(self, x):
+        state = x.new_zeros(len(x), 5)
+        for row in x.transpose(1, 2).flatten(2).unbind(1):
+            state = self.cell(row, state)
+        return self.last(state)
 
 
 class Tied(nn.Module):

@@ -13,7 +13,7 @@ from torch.func import vjp
 from labelnoise.config.fields import DIVERGED, snapshot_steps
 from labelnoise.ntk.function_space import FunctionSpace
 from labelnoise.ntk.kernel import empirical_ntk
-from labelnoise.train.networks import first_layer_name, function_of, trained
+from labelnoise.train.networks import first_layer_name, function_of, require_ntk, trained
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
@@ -51,7 +51,7 @@ def linearize(
         learning rate at which gradient descent on it stops to converge; `diverged_step`.
 
     Raises:
-        ValueError: the settings have no linearised run; as `train`.
+        ValueError: the settings or the network have no linearised run; as `train`.
     """
     if not settings.is_linearized:
         raise ValueError(
@@ -75,6 +75,7 @@ def linearize(
 @torch.no_grad()
 def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], FunctionSpace]:
     """The curves of one linearised run, and its kernel's spectrum."""
+    require_ntk(task.network)
     settings, function = task.settings, function_of(task.network.eval())
     start = trained(task.network)
     memory = settings.ntk_memory * 2**20

@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from labelnoise import rng
 from labelnoise.rng import Stream
 
+from .convolution import convolve
 from .resnet import ResNet, ResNetSpec
 from .settings import TrainSettings
 
@@ -57,15 +59,13 @@ class Conv(_Layer):
         self, inputs: int, outputs: int, size: int, stride: int, *, gain: float, ntk: bool
     ) -> None:
         super().__init__((outputs, inputs, size, size), gain=gain, ntk=ntk, bias=False)
-        self.stride, self.padding = stride, size // 2
+        self.stride = stride
 
     def forward(
         self, x: Float[Tensor, "*image channel row column"]
     ) -> Float[Tensor, "*image output row2 column2"]:
         """The convolution, no bias."""
-        return nn.functional.conv2d(
-            self._in(x), self.weight, stride=self.stride, padding=self.padding
-        )
+        return convolve(self._in(x), self.weight, self.stride)
 
 
 class MLP(nn.Module):
@@ -211,6 +211,34 @@ def first_layer_name(network: nn.Module) -> str:
     raise ValueError(
         f"{type(network).__name__} has no layer: no trained parameter of two dimensions"
     )
+
+
+def require_ntk(network: nn.Module) -> None:
+    """Whether a network has an NTK and a linearisation: each output a function of its image only.
+
+    Dropout is no hindrance: it is linearised as it is evaluated.
+
+    Raises:
+        ValueError: it normalises with statistics of the batch that it is trained on, or has a
+            recurrent layer of torch's, which `torch.func` cannot differentiate image by image.
+    """
+    own = f"network: {type(network).__name__} has no NTK and no linearisation"
+    network.train()
+    for name, module in network.named_modules():
+        where = f"its {type(module).__name__} ({name or 'the network itself'})"
+        if isinstance(module, nn.RNNBase):
+            raise ValueError(
+                f"{own} here: torch.func cannot differentiate {where} image by image; write it "
+                f"with torch.nn.{type(module).__name__}Cell, or train without ntk_drift and "
+                "linearised runs"
+            )
+        batched = isinstance(module, _BatchNorm)
+        batched = batched or (isinstance(module, _NormBase) and module.running_mean is not None)
+        if batched and module.training:
+            raise ValueError(
+                f"{own}: {where} makes an output in training depend on more than its own image; "
+                "take GroupNorm or LayerNorm, or train without ntk_drift and linearised runs"
+            )
 
 
 def function_of(network: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from labelnoise.ntk.kernel import empirical_ntk, ntk_drift
 
-from .networks import first_layer_name, function_of, trained
+from .networks import first_layer_name, function_of, require_ntk, trained
 from .task import BATCH, Task, arithmetic
 
 PER_SNAPSHOT = {
@@ -100,9 +100,11 @@ class NTKDrift:
     """How far the NTK of the training images is from where it started."""
 
     def __init__(self, task: Task) -> None:
+        require_ntk(task.network)
         self._task = task
         self._kernel = self._ntk()
 
+    @torch.no_grad()  # always: some layers round otherwise where a graph is made
     def _ntk(self) -> Tensor:
         network, x = self._task.network.eval(), self._task.x_train
         memory = self._task.settings.ntk_memory * 2**20

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .convolution import Convolution
+
 
 @dataclass(frozen=True)
 class ResNetSpec:
@@ -89,7 +91,7 @@ class ConvNorm(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+        self.conv = Convolution(channels_in, channels_out, kernel, stride)
         self.norm = nn.BatchNorm2d(channels_out)
 
     def forward(
