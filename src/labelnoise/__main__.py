@@ -84,6 +84,9 @@ def _ui(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from labelnoise.artifacts.verify import verify
 
+    if not Path("results").is_dir():
+        print("there is no folder results here: nothing to verify", file=sys.stderr)
+        return 1
     report = verify(Path("results"))
     problems = [problem for made in report.damaged for problem in made.problems]
     print(*problems, *report.strays, sep="\n", end="\n" * bool(problems or report.strays))
