@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -45,12 +46,31 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _port_problem(port: int) -> str | None:
+    """Why nothing can be served at a port of this machine, and what to do."""
+    with socket.socket() as probe:
+        # a server that has just ended is not in the way
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "no port has this number"
+            return (
+                f"port {port} cannot be used: {reason}; give another one, "
+                "labelnoise ui --port 5001 or make ui PORT=5001"
+            )
+    return None
+
+
 def _ui(arguments: argparse.Namespace) -> int:
     calm_mlflow()
     uri = store_uri(arguments.results, arguments.uri)
     if uri.startswith(("http:", "https:")):
         print(f"MLflow: the tracking server is at {shown(uri)}")
         return 0
+    if problem := _port_problem(arguments.port):
+        print(f"MLflow: {problem}", file=sys.stderr)
+        return 1
     if _track(arguments):
         return 1
     # no job queue and one worker: a sixth of the memory
@@ -64,6 +84,9 @@ def _ui(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from labelnoise.artifacts.verify import verify
 
+    if not Path("results").is_dir():
+        print("there is no folder results here: nothing to verify", file=sys.stderr)
+        return 1
     report = verify(Path("results"))
     problems = [problem for made in report.damaged for problem in made.problems]
     print(*problems, *report.strays, sep="\n", end="\n" * bool(problems or report.strays))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.utils import update_config
 
 # the code beside this Snakefile is the code that runs, here and in the jobs
 SOURCE = str(Path(workflow.basedir, "src"))
@@ -17,6 +18,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
 )
 
+from labelnoise.config.commandline import typed
 from labelnoise.config.load import ConfigError, load
 from labelnoise.tracking.records import all_logged
 from labelnoise.tracking.stores import store_uri
@@ -28,6 +30,9 @@ from labelnoise.workflow.verbs import gpu_found, verb_of
 # nothing of what runs here reports home
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+# Snakemake makes texts of what is nested in --config
+for argument in workflow.config_settings.config_args or ():
+    update_config(config, typed(argument))
 try:
     CONFIG = load(config)
 except ConfigError as error:
@@ -108,6 +113,11 @@ def images_input(wildcards):
     if CONFIG.images.cifar10 is None:
         return layout.CIFAR10_ARCHIVE
     archive = os.path.expanduser(CONFIG.images.cifar10)
+    if os.path.isdir(archive):
+        raise WorkflowError(
+            f"images.cifar10: {archive} is a folder; give a .tar.gz of it, or leave the key out to "
+            "download the official one"
+        )
     if not os.path.isfile(archive):
         raise WorkflowError(
             f"images.cifar10: there is no file {archive}; give the path of a CIFAR-10 archive, "

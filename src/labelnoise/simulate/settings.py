@@ -1,7 +1,7 @@
 """The settings of a simulation: the one source of their defaults, ranges and meaning."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -82,6 +82,11 @@ def tree_weights(p: Sequence[Sequence[float]]) -> list[float]:
 
 class Settings(Recorded):
     """One cell of a simulated experiment: everything but the seed that decides its numbers."""
+
+    ROOM: ClassVar[Mapping[str, tuple[str, int]]] = {
+        **Recorded.ROOM,
+        "trace_neurons": ("width", 0),
+    }
 
     algorithm: Literal["sgd", "sam", "gd", "oscillation"] = Field(
         default="sgd",
