@@ -23,6 +23,8 @@ def _track(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    for name in report.restored:
+        print(f"MLflow: experiment {name} had been deleted there; it is restored", file=sys.stderr)
     for damaged in report.damaged:
         print(f"MLflow: not logged: {damaged}", file=sys.stderr)
     print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({shown(uri)})")
@@ -66,14 +68,15 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     report = verify(Path("results"))
     problems = [problem for made in report.damaged for problem in made.problems]
-    print(*problems, *report.strays, sep="\n", end="\n" * bool(problems or report.strays))
+    for line in (*problems, *report.strays, *report.notes):
+        print(line)
     if arguments.remove and report.damaged:
         # named one by one: Snakemake makes no file again that only finished jobs have read
         again = [str(made.remove()) for made in report.damaged]
         print("removed; with the options you use, run:\nsnakemake", shlex.join(again))
-    found = len(problems) + len(report.strays)
-    print(f"{report.checked} files checked, {found} problems", file=sys.stderr)
-    return int(bool(report.strays) or bool(problems and not arguments.remove))
+    others = f", {len(report.strays)} other files" if report.strays else ""
+    print(f"{report.checked} files checked, {len(problems)} problems{others}", file=sys.stderr)
+    return int(bool(report.notes) or bool(problems and not arguments.remove))
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
