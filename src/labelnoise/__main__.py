@@ -32,11 +32,31 @@ def _track(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from labelnoise.tracking.compare import find, table, text, write_csv
+    from labelnoise.config.load import ConfigError, load
+    from labelnoise.tracking.compare import current, find, table, text, write_csv
 
     uri = store_uri(arguments.results, arguments.uri)
+    cells = None
+    if arguments.configfile:
+        import yaml
+
+        try:
+            config = load(yaml.safe_load(arguments.configfile.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, ConfigError) as error:
+            print(f"{arguments.configfile}: {error}", file=sys.stderr)
+            return 1
+        every = [cell for its in config.cells.values() for cell in its]
+        cells = [(cell.experiment, cell.path, len(cell.blocks)) for cell in every]
     try:
-        runs = find(uri, arguments.experiments, arguments.verb)
+        found = find(uri, arguments.experiments, arguments.verb)
+        runs = current(found, arguments.results, cells)
+        if len(runs) < len(found):
+            what = f" or of no cell in {arguments.configfile}" if arguments.configfile else ""
+            print(
+                f"left out are {len(found) - len(runs)} of {len(found)} runs, which are of no file "
+                f"in {arguments.results} now{what}",
+                file=sys.stderr,
+            )
         rows = table(runs, arguments.metric, arguments.sort)
     except StoreError as error:
         print(f"MLflow: {shown(uri)}: {error}", file=sys.stderr)
@@ -137,6 +157,9 @@ def main(argv: list[str] | None = None) -> int:
         "--verb", choices=[v for v in FOLDERS if v != "plot"], default="analyze", help="whose runs"
     )
     command.add_argument("--metric", action="append", default=[], help="only this one; repeatable")
+    command.add_argument(
+        "--configfile", type=Path, metavar="FILE", help="only cells of this configuration"
+    )
     command.add_argument("--sort", metavar="COLUMN", help="sort by it; --sort=-COLUMN: downwards")
     command.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
     command.set_defaults(run=_compare)

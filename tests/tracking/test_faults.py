@@ -209,7 +209,7 @@ def test_stray_files_do_not_matter(project: Project, capfd: pytest.CaptureFixtur
 
 
 def test_folders_that_are_links_are_followed(project: Project, tmp_path: Path) -> None:
-    simulated = project.folder / "results/simulate"
+    simulated = project.folder / "results/simulate/grid"
     simulated.rename(tmp_path / "disk")
     simulated.symlink_to(tmp_path / "disk")
     (tmp_path / "disk/circle").symlink_to(tmp_path / "disk")

@@ -29,6 +29,11 @@ PER_SEED = ("simulate", "train", "linearize")
 """The verbs whose files hold runs one by one, each with a seed."""
 
 
+ARTIFACT = "labelnoise.artifact"
+RESULTS = "labelnoise.results"
+"""Tags of a run: the path of its artifact, and the results folder that this is in."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What `job.Job.finish` wrote beside an artifact.

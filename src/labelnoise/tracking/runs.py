@@ -26,12 +26,10 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 
 from . import curves
-from .records import PER_SEED, Record
+from .records import ARTIFACT, PER_SEED, RESULTS, Record
 from .stores import database, embedded
 
-ARTIFACT = "labelnoise.artifact"
 RECORD = "labelnoise.record"
-RESULTS = "labelnoise.results"
 NOTE = "note.md"
 """The artifact with a description that is too long for its tag."""
 BATCH = 900
