@@ -24,6 +24,8 @@ def _track(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    for name in report.restored:
+        print(f"MLflow: experiment {name} had been deleted there; it is restored", file=sys.stderr)
     for damaged in report.damaged:
         print(f"MLflow: not logged: {damaged}", file=sys.stderr)
     print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({shown(uri)})")
@@ -31,11 +33,31 @@ def _track(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from labelnoise.tracking.compare import find, table, text, write_csv
+    from labelnoise.config.load import ConfigError, load
+    from labelnoise.tracking.compare import current, find, table, text, write_csv
 
     uri = store_uri(arguments.results, arguments.uri)
+    cells = None
+    if arguments.configfile:
+        import yaml
+
+        try:
+            config = load(yaml.safe_load(arguments.configfile.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, ConfigError) as error:
+            print(f"{arguments.configfile}: {error}", file=sys.stderr)
+            return 1
+        every = [cell for its in config.cells.values() for cell in its]
+        cells = [(cell.experiment, cell.path, len(cell.blocks)) for cell in every]
     try:
-        runs = find(uri, arguments.experiments, arguments.verb)
+        found = find(uri, arguments.experiments, arguments.verb)
+        runs = current(found, arguments.results, cells)
+        if len(runs) < len(found):
+            what = f" or of no cell in {arguments.configfile}" if arguments.configfile else ""
+            print(
+                f"left out are {len(found) - len(runs)} of {len(found)} runs, which are of no file "
+                f"in {arguments.results} now{what}",
+                file=sys.stderr,
+            )
         rows = table(runs, arguments.metric, arguments.sort)
     except StoreError as error:
         print(f"MLflow: {shown(uri)}: {error}", file=sys.stderr)
@@ -89,14 +111,15 @@ def _verify(arguments: argparse.Namespace) -> int:
         return 1
     report = verify(Path("results"))
     problems = [problem for made in report.damaged for problem in made.problems]
-    print(*problems, *report.strays, sep="\n", end="\n" * bool(problems or report.strays))
+    for line in (*problems, *report.strays, *report.notes):
+        print(line)
     if arguments.remove and report.damaged:
         # named one by one: Snakemake makes no file again that only finished jobs have read
         again = [str(made.remove()) for made in report.damaged]
         print("removed; with the options you use, run:\nsnakemake", shlex.join(again))
-    found = len(problems) + len(report.strays)
-    print(f"{report.checked} files checked, {found} problems", file=sys.stderr)
-    return int(bool(report.strays) or bool(problems and not arguments.remove))
+    others = f", {len(report.strays)} other files" if report.strays else ""
+    print(f"{report.checked} files checked, {len(problems)} problems{others}", file=sys.stderr)
+    return int(bool(report.notes) or bool(problems and not arguments.remove))
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
@@ -157,6 +180,9 @@ def main(argv: list[str] | None = None) -> int:
         "--verb", choices=[v for v in FOLDERS if v != "plot"], default="analyze", help="whose runs"
     )
     command.add_argument("--metric", action="append", default=[], help="only this one; repeatable")
+    command.add_argument(
+        "--configfile", type=Path, metavar="FILE", help="only cells of this configuration"
+    )
     command.add_argument("--sort", metavar="COLUMN", help="sort by it; --sort=-COLUMN: downwards")
     command.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
     command.set_defaults(run=_compare)

@@ -152,6 +152,12 @@ def configuration(figure: str, records: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def as_json(config: Mapping[str, Any]) -> str:
+    """A configuration as a file; a grid's keys stay in their order, which is that of its paths."""
+    # JSON is YAML, and Snakemake reads it first
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
 def packages() -> dict[str, str]:
     """The version of each package that is installed."""
     found = importlib.metadata.distributions()
@@ -240,8 +246,7 @@ def bundle(figure: str) -> Path:
         folder = Path(temporary)
         _copy_code(folder / "code")
         _copy_networks(networks, folder / "code")
-        # JSON is YAML, and Snakemake reads it first
-        write_json(config, folder / "code/config/config.yaml")
+        write_text(as_json(config), folder / "code/config/config.yaml")
         _check_current(folder / "code", figure, records)
         shutil.rmtree(folder / "code/.snakemake", ignore_errors=True)
         for cache in list(folder.rglob("__pycache__")):
