@@ -7,8 +7,10 @@ import socket
 import sys
 from pathlib import Path
 
-from labelnoise.tracking.records import FOLDERS
 from labelnoise.tracking.stores import StoreError, calm_mlflow, shown, store_uri
+from labelnoise.workflow.layout import FOLDERS, RESULTS
+
+DEFAULT_CONFIG = Path("config", "config.yaml")
 
 
 def _track(arguments: argparse.Namespace) -> int:
@@ -33,18 +35,18 @@ def _track(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from labelnoise.config.commandline import read
     from labelnoise.config.load import ConfigError, load
     from labelnoise.tracking.compare import current, find, table, text, write_csv
 
     uri = store_uri(arguments.results, arguments.uri)
     cells = None
-    if arguments.configfile:
-        import yaml
-
+    files = [path for path in [DEFAULT_CONFIG] if path.is_file()] + arguments.configfile
+    if files:
         try:
-            config = load(yaml.safe_load(arguments.configfile.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError, ConfigError) as error:
-            print(f"{arguments.configfile}: {error}", file=sys.stderr)
+            config = load(read(files))
+        except ConfigError as error:
+            print(error, file=sys.stderr)
             return 1
         every = [cell for its in config.cells.values() for cell in its]
         cells = [(cell.experiment, cell.path, len(cell.blocks)) for cell in every]
@@ -52,7 +54,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         found = find(uri, arguments.experiments, arguments.verb)
         runs = current(found, arguments.results, cells)
         if len(runs) < len(found):
-            what = f" or of no cell in {arguments.configfile}" if arguments.configfile else ""
+            what = f" or of no cell in {', '.join(map(str, files))}" if files else ""
             print(
                 f"left out are {len(found) - len(runs)} of {len(found)} runs, which are of no file "
                 f"in {arguments.results} now{what}",
@@ -106,10 +108,10 @@ def _ui(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from labelnoise.artifacts.verify import verify
 
-    if not Path("results").is_dir():
+    if not Path(RESULTS).is_dir():
         print("there is no folder results here: nothing to verify", file=sys.stderr)
         return 1
-    report = verify(Path("results"))
+    report = verify(Path(RESULTS))
     problems = [problem for made in report.damaged for problem in made.problems]
     for line in (*problems, *report.strays, *report.notes):
         print(line)
@@ -166,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("labelnoise", description="Beside the Snakemake workflow.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--results", type=Path, default=Path("results"), help="results folder")
+    store.add_argument("--results", type=Path, default=Path(RESULTS), help="results folder")
     store.add_argument("--uri", help="tracking store, unless MLFLOW_TRACKING_URI is set")
     command = commands.add_parser(
         "track", parents=[store], help="log to MLflow every artifact that is not there yet"
@@ -181,7 +183,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.add_argument("--metric", action="append", default=[], help="only this one; repeatable")
     command.add_argument(
-        "--configfile", type=Path, metavar="FILE", help="only cells of this configuration"
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="as given to snakemake: runs of cells that the configuration has not are left out",
     )
     command.add_argument("--sort", metavar="COLUMN", help="sort by it; --sort=-COLUMN: downwards")
     command.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")

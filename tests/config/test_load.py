@@ -62,7 +62,7 @@ def test_the_default_is_the_papers_setting():
         found = cell.settings
         assert (found.samples, found.width, found.dim, found.eta) == (200, 1000, 20, 1e-3)
         assert sorted(seed for block in cell.blocks for seed in block) == list(range(8))
-        assert config.cell("two_phases", cell.path) is cell
+        assert config.job("two_phases", cell.path, None) == (cell, None)
     assert set(config.figures) >= {"figure2"}
     assert config.figures["figure2"].drawn_by in plot_modules()
 

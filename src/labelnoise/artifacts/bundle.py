@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from labelnoise.config.modules import module_file
+from labelnoise.workflow import layout
 
 from .provenance import file_digest, origin
 from .store import record_of, replacing, write_json, write_text
@@ -69,11 +70,11 @@ def lineage(figure: str) -> list[dict[str, Any]]:
     Raises:
         BundleError: the figure is not made, or a file is not the one of its record.
     """
-    start = f"results/figures/{figure}.csv"
+    start = f"{layout.figure(figure)}.csv"
     if not Path(start).is_file() or record_of(start) is None:
-        made = sorted(path.stem for path in Path("results/figures").glob("*.csv"))
+        made = sorted(path.stem for path in Path(start).parent.glob("*.csv"))
         raise BundleError(
-            f"results/figures/{figure}.csv is not there, or has no record; made are "
+            f"{start} is not there, or has no record; made are "
             f"{', '.join(made) or 'no figures'}. First run: snakemake {figure}"
         )
     records: dict[Path, dict[str, Any]] = {}
@@ -297,6 +298,6 @@ def bundle(figure: str) -> Path:
             },
         }
         write_json(manifest, folder / "bundle.json")
-        target = Path("results", "bundles", f"{figure}.zip")
+        target = Path(layout.bundle(figure))
         _write_zip(folder, target)
     return target

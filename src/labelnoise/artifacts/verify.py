@@ -5,17 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labelnoise.tracking.records import FOLDERS
+from labelnoise.workflow.layout import DOWNLOADS, FIGURE_KINDS, FOLDERS, log
 
 from .provenance import file_digest
 from .store import ArtifactError, LockError, files_under, open_dataset, records_for
 
-DOWNLOADS = "downloads"
-GIVEN = ("figures", DOWNLOADS)
+GIVEN = (FOLDERS["plot"], DOWNLOADS)
 """Folders into which a person may put files: what has no record there is not removed."""
 
-FIGURE = {".pdf", ".png", ".csv", ".md"}
-KINDS = {"train": {".nc", ".safetensors"}, FOLDERS["plot"]: FIGURE, DOWNLOADS: {".gz"}}
+KINDS = {
+    FOLDERS["train"]: {".nc", ".safetensors"},
+    FOLDERS["plot"]: {f".{kind}" for kind in FIGURE_KINDS},
+    DOWNLOADS: {".gz"},
+}
 """What artifacts end in, by their folder; elsewhere in .nc."""
 
 HEAL = "`labelnoise verify --remove`"
@@ -81,10 +83,8 @@ def _is_ours(path: Path, record: Path) -> bool:
 
     A person's copy or own file beside the results has another name, and so no log.
     """
-    results, folder, *rest = record.with_suffix("").parts
-    log = Path(results, "logs", folder, *rest)
-    ran = log.with_name(f"{log.name.removesuffix('.tar.gz')}.log").is_file()
-    return ran and path.suffix in KINDS.get(folder, {".nc"})
+    stem = str(record.with_suffix("")).removesuffix(".tar.gz")
+    return Path(log(stem)).is_file() and path.suffix in KINDS.get(record.parts[1], {".nc"})
 
 
 def _recorded(made: Made, strays: list[str]) -> dict[Path, str]:

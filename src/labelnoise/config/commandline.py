@@ -1,13 +1,17 @@
-"""What `--config` gives: values with the types that YAML gives them.
+"""What `--configfile` and `--config` give: values with the types that YAML gives them.
 
 Snakemake reads what is nested in `--config` as texts. Its arguments are read again here. They are
 the same in the jobs, which get them from the main process.
 """
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from .load import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
@@ -46,3 +50,23 @@ def typed(argument: str) -> dict[str, Any]:
         return {key: yaml.load(text.strip("'\""), _Loader)}
     except yaml.YAMLError:
         return {key: text}
+
+
+def read(files: Iterable[Path]) -> dict[str, Any]:
+    """Configuration files, each on top of those before it, as Snakemake merges them.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no mapping of keys to values.
+    """
+    from snakemake.utils import update_config  # slow to import
+
+    merged: dict[str, Any] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{file}: cannot be read ({error})") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file}: holds no mapping of keys to values")
+        update_config(merged, content)
+    return merged

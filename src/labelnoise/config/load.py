@@ -95,9 +95,24 @@ class Config:
         every = (cell for cells in self.cells.values() for cell in cells)
         return {(cell.experiment, cell.path): cell for cell in every}
 
-    def cell(self, experiment: str, path: str) -> Cell:
-        """The cell of an experiment with this path."""
-        return self._by_path[experiment, path]
+    def job(self, experiment: str, path: str, block: str | None) -> tuple[Cell, int | None]:
+        """The cell of an experiment with this path, and the number of a block of its seeds.
+
+        Raises:
+            LookupError: there is no such cell, or no such block.
+        """
+        cell = self._by_path.get((experiment, path))
+        if cell is None:
+            paths = [cell.path for cell in self.cells[experiment]]
+            raise LookupError(f"experiment {experiment} has no cell {path}; {suggest(path, paths)}")
+        if block is None:
+            return cell, None
+        if int(block) >= len(cell.blocks):
+            raise LookupError(
+                f"{experiment}/{path} has no block {block} of seeds; the last one is "
+                f"{len(cell.blocks) - 1}"
+            )
+        return cell, int(block)
 
 
 def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cell, ...]:

@@ -13,17 +13,7 @@ from typing import Any
 
 from labelnoise.artifacts.provenance import file_digest
 from labelnoise.artifacts.store import files_under, records_for, write_json
-
-FOLDERS = {
-    "images": "images",
-    "simulate": "simulate",
-    "train": "train",
-    "linearize": "linearize",
-    "prune": "prune",
-    "analyze": "analyze",
-    "plot": "figures",
-}
-"""Where each verb's artifacts are."""
+from labelnoise.workflow.layout import FOLDERS
 
 PER_SEED = ("simulate", "train", "linearize")
 """The verbs whose files hold runs one by one, each with a seed."""
