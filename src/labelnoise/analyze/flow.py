@@ -188,11 +188,13 @@ def relax(
 
     def error(state: Float64[np.ndarray, "size"]) -> Float64[np.ndarray, "dim"]:
         p = state.reshape(core.shape)
-        return p[:, :-1].T @ p[:, -1] - dynamics.theta_star
+        found: Float64[np.ndarray, "dim"] = p[:, :-1].T @ p[:, -1] - dynamics.theta_star
+        return found
 
     def slope(_: float, state: Float64[np.ndarray, "size"]) -> Float64[np.ndarray, "size"]:
         s = generator(dynamics.covariance @ error(state))
-        return -(state.reshape(core.shape) @ s).ravel()
+        found: Float64[np.ndarray, "size"] = -(state.reshape(core.shape) @ s).ravel()
+        return found
 
     def arrived(_: float, state: Float64[np.ndarray, "size"]) -> float:
         return float(np.linalg.norm(error(state))) - tolerance * float(
@@ -259,6 +261,7 @@ class Flow:
         self._w = w
         p = np.column_stack([w, a])
         # the rows move alike, P(t) = QR(t): d + 1 of them stand for all
+        self._basis: Float64[np.ndarray, "width neuron"]
         self._basis, core = np.linalg.qr(p) if len(p) > p.shape[1] else (np.eye(len(p)), p)
         core = relax(core, dynamics)
         self._shape = core.shape
@@ -295,7 +298,8 @@ class Flow:
 
     def neurons(self, step: float) -> Float64[np.ndarray, "width k"]:
         """[W | a] of all neurons on the zero-loss set, without the fast fluctuation."""
-        return self._basis @ self.core(step)
+        found: Float64[np.ndarray, "width k"] = self._basis @ self.core(step)
+        return found
 
     def predict(self, step: float) -> Prediction:
         """What a run shows at a step, the fast fluctuation u ~ N(ū, hK⁻¹) included."""
@@ -426,4 +430,4 @@ def collapse_radius(dim: int, theta_star_norm: float) -> float:
     q = math.sqrt(2 / math.pi) * (1 + mills)
     e1, e2 = 1 - mills, math.sqrt(2 / math.pi) * (1 - mills)
     root = ((1 + e1) - math.sqrt((1 + e1) ** 2 - 4 * e2 * q)) / (2 * e2)
-    return root * dim**-0.25 * math.sqrt(theta_star_norm)
+    return float(root * dim**-0.25 * math.sqrt(theta_star_norm))
