@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from labelnoise.analyze.flow import (
-    Dynamics,
-    Flow,
-    boost,
-    collapse_radius,
-    end_state,
-    generator,
-    relax,
-    stability_limit,
-)
+from labelnoise.analyze.flow.dynamics import Dynamics, boost, generator, relax
+from labelnoise.analyze.flow.limits import collapse_radius, end_state, stability_limit
+from labelnoise.analyze.flow.trajectory import Flow
 from labelnoise.analyze.phases import escape_step
 from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.rules import sam_step, sgd_step
