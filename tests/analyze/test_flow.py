@@ -7,12 +7,18 @@ import pytest
 import torch
 
 from labelnoise.analyze.flow.dynamics import Dynamics, boost, generator, relax
-from labelnoise.analyze.flow.limits import collapse_radius, end_state, stability_limit
+from labelnoise.analyze.flow.limits import (
+    collapse_radius,
+    end_state,
+    equivalent_sigma,
+    stability_limit,
+)
 from labelnoise.analyze.flow.trajectory import Flow
 from labelnoise.analyze.phases import escape_step
+from labelnoise.simulate.compiled_engine import CompiledEngine
 from labelnoise.simulate.problem import draw_problem
 from labelnoise.simulate.rules import sam_step, sgd_step
-from labelnoise.simulate.run import simulate
+from labelnoise.simulate.run import prepare, simulate
 from labelnoise.simulate.settings import Settings
 
 SMALL = Settings(samples=60, width=40, dim=6, eta=2e-3, sigma=1.0)
@@ -142,6 +148,42 @@ def test_sams_residual_solves_its_balance_and_goes_over_into_sgds(noise, sigma):
         near = Dynamics(np.eye(d)[0], np.eye(d), eta, sigma, 1e-9, noise).fast(5 * np.eye(d))
         assert near.rate == pytest.approx(plain.rate, rel=1e-5)
         assert near.h == pytest.approx(plain.h, rel=1e-5)
+
+
+def test_fluctuations_have_the_mean_and_the_spread_of_the_predictor():
+    """E θ = θ* + δ̄ and Cov θ = hK to leading order: the rest falls as h²."""
+    flow = flow_of(SMALL, steps=10)
+    p, normals = flow.core(0), np.random.default_rng(0).standard_normal((5_000, 6))
+    gaps = []
+    for sigma in (8.0, 4.0):
+        dynamics = Dynamics(flow.dynamics.theta_star, flow.dynamics.covariance, 2e-3, sigma)
+        metric = dynamics.metric(p)
+        fast = dynamics.fast(metric)
+        shaken = p @ dynamics.fluctuations(metric, fast, np.concatenate([normals, -normals]))
+        theta = np.einsum("dni,dn->di", shaken[:, :, :-1], shaken[:, :, -1])
+        error = dynamics.mean_error(metric, fast)
+        gaps.append(np.linalg.norm(theta.mean(0) - dynamics.theta_star - error))
+        assert gaps[-1] < 0.15 * np.linalg.norm(error)
+        covariance = np.cov(theta.T)
+        np.testing.assert_allclose(covariance, fast.h * metric, atol=0.1 * covariance.max())
+    assert gaps[0] > 10 * gaps[1]  # h is a quarter of it
+
+
+def test_the_mean_predictor_is_as_much_shorter_as_predicted():
+    """⟨E θ − θ*, θ̂⟩ of a run at its end: about −½ησ²√d."""
+    settings = Settings(width=50, dim=10, eta=2e-3, sigma=3.0, steps=2_000_000, snapshots=2)
+    engine, thetas = CompiledEngine([prepare(settings, 0)]), []
+    engine.advance(500_000)
+    for _ in range(3000):
+        engine.advance(500)
+        core = engine.core(0)
+        thetas.append(core[:, :-1].T @ core[:, -1])
+    flow = flow_of(settings)
+    metric = flow.dynamics.metric(flow.core(2e6))
+    shift = flow.dynamics.theta_star @ flow.dynamics.mean_error(metric, flow.dynamics.fast(metric))
+    measured = np.mean(thetas, axis=0) @ flow.dynamics.theta_star - 1
+    assert shift == pytest.approx(-0.5 * 2e-3 * 9 * np.sqrt(10), rel=0.15)
+    assert measured == pytest.approx(shift, rel=0.25)
 
 
 def test_beyond_the_stability_limit_there_is_no_prediction():
@@ -375,6 +417,19 @@ def test_sams_escape_is_at_its_leading_rate_as_eta_vanishes():
         gaps.append(1 - escape * 2 * eta * 0.01 / flow.tau(escape))
     assert gaps[0] > gaps[1] > gaps[2] > 0
     assert gaps[1] / gaps[2] == pytest.approx(10, rel=0.15)
+
+
+def test_the_equivalent_label_noise_has_sams_rate_as_eta_vanishes():
+    problem = draw_problem(SMALL, 0)
+    covariance = problem.x.T @ problem.x / SMALL.samples
+    gaps = []
+    for eta in (1e-4, 1e-5):
+        sam = Dynamics(problem.theta_star, covariance, eta, 0.0, 0.3)
+        sgd = Dynamics(problem.theta_star, covariance, eta, equivalent_sigma(0.3, eta))
+        metric = sam.metric(np.column_stack([problem.w, problem.a]))
+        gaps.append(abs(sam.fast(metric).rate / sgd.fast(metric).rate - 1))
+    assert gaps[1] < 1e-3
+    assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.1)
 
 
 def test_crossings_are_where_the_prediction_crosses():

@@ -162,6 +162,26 @@ class Dynamics:
         size = fast.rate / (2 * self.eta * fast.friction)
         return -size * np.linalg.solve(self.covariance, self.multiplier(metric))
 
+    def fluctuations(
+        self,
+        metric: Float64[np.ndarray, "dim dim"],
+        fast: Fast,
+        normals: Float64[np.ndarray, "draw dim"],
+    ) -> Float64[np.ndarray, "draw k k"]:
+        """Boosts exp(S_u) with u ~ N(ū, hK⁻¹), whose mean moves θ* to E θ at second order.
+
+        Args:
+            metric: K.
+            fast: the fast variable's state there.
+            normals: draws of N(0, I), which become u.
+        """
+        inverse = np.linalg.inv(metric)
+        # E exp(S_u) moves θ by K ū + h(3/2 K⁻¹ + ½ tr K⁻¹)θ*
+        second = fast.h * (1.5 * inverse + 0.5 * np.trace(inverse) * np.eye(len(inverse)))
+        shift = inverse @ (self.mean_error(metric, fast) - second @ self.theta_star)
+        root = math.sqrt(fast.h) * np.linalg.cholesky(inverse)
+        return np.stack([boost(shift + root @ normal) for normal in normals])
+
 
 def relax(
     core: Float64[np.ndarray, "neuron k"], dynamics: Dynamics, *, tolerance: float = 1e-8

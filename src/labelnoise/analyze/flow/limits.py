@@ -29,3 +29,8 @@ def collapse_radius(dim: int, theta_star_norm: float) -> float:
     e1, e2 = 1 - mills, math.sqrt(2 / math.pi) * (1 - mills)
     root = ((1 + e1) - math.sqrt((1 + e1) ** 2 - 4 * e2 * q)) / (2 * e2)
     return float(root * dim**-0.25 * math.sqrt(theta_star_norm))
+
+
+def equivalent_sigma(rho: float, eta: float) -> float:
+    """σ of the label noise that drives the flow as fast as SAM of radius ρ: ρ√(2/η), as η → 0."""
+    return rho * math.sqrt(2 / eta)

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from scipy.integrate import OdeSolution, solve_ivp
 from scipy.optimize import brentq
 
-from .dynamics import Dynamics, boost, relax
+from .dynamics import Dynamics, relax
 
 RTOL, ATOL = 1e-7, 1e-9
 """Tolerances of the integration; the second is relative to the largest entry at the start."""
@@ -115,13 +115,8 @@ class Flow:
         error = dynamics.mean_error(metric, fast)
         p = self._basis @ core
         d = len(error)
-        inverse = np.linalg.inv(metric)
-        # to second order E exp(S_u) moves θ by K ū + h(3/2 K⁻¹ + ½ tr K⁻¹)θ*: it must be `error`
-        second = fast.h * (1.5 * inverse + 0.5 * np.trace(inverse) * np.eye(d))
-        shift = inverse @ (error - second @ dynamics.theta_star)
-        root = math.sqrt(fast.h) * np.linalg.cholesky(inverse)
         normals = np.random.default_rng(0).standard_normal((DRAWS // 2, d))
-        boosts = np.stack([boost(shift + root @ z) for z in np.concatenate([normals, -normals])])
+        boosts = dynamics.fluctuations(metric, fast, np.concatenate([normals, -normals]))
         direction = np.append(dynamics.theta_star, 0) / np.linalg.norm(dynamics.theta_star)
         a = p @ boosts[:, :, -1].T
         # a boost keeps ‖w_i‖² − a_i²
