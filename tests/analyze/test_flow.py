@@ -12,6 +12,7 @@ from labelnoise.analyze.flow.limits import (
     end_state,
     equivalent_sigma,
     stability_limit,
+    transverse_rate,
 )
 from labelnoise.analyze.flow.trajectory import Flow
 from labelnoise.analyze.phases import escape_step
@@ -367,6 +368,22 @@ def test_the_deviation_vanishes_in_proportion_to_eta():
         order = np.polyfit(np.log(etas), np.log(deviation), 1)[0]
         assert 0.7 < order < 1.6
         assert deviation[-1] < 0.05
+
+
+def test_late_the_rest_dies_out_at_the_rate_of_the_next_order():
+    """At ½ησ²d^(3/2) = 0.18: neither the flow's own rate, 1, nor anything far from 0.82."""
+    settings = Settings(
+        width=21, dim=20, eta=1e-3, sigma=2.0, samples=20_000, steps=10, snapshots=2
+    )
+    engine = CompiledEngine([prepare(settings, 0)])
+    values = []
+    for tau in (6, 6):
+        engine.advance(round(tau / (1e-3 * 2.0) ** 2))
+        values.append(np.linalg.svd(engine.core(0))[1][1:20])
+    rate = 2 * np.log(values[0] / values[1]).mean() / 6
+    expected = transverse_rate(1e-3, 2.0, 20, 1.0)
+    assert expected == pytest.approx(0.821, abs=1e-3)
+    assert rate == pytest.approx(expected, abs=0.05)
 
 
 def test_mean_norm_alignment_and_losses_of_a_run_are_as_predicted():

@@ -34,3 +34,11 @@ def collapse_radius(dim: int, theta_star_norm: float) -> float:
 def equivalent_sigma(rho: float, eta: float) -> float:
     """σ of the label noise that drives the flow as fast as SAM of radius ρ: ρ√(2/η), as η → 0."""
     return rho * math.sqrt(2 / eta)
+
+
+def transverse_rate(eta: float, sigma: float, dim: int, theta_star_norm: float) -> float:
+    """Rate in τ at which A across θ* dies out late: 1 − ½ησ²d^(3/2)/‖θ*‖.
+
+    The flow itself has the rate 1; this is the next order, for Σ = I and a rest that is small.
+    """
+    return 1 - eta * sigma**2 * dim**1.5 / (2 * theta_star_norm)
