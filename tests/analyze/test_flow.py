@@ -328,7 +328,7 @@ def test_the_end_of_the_lazy_regime_is_where_it_is_predicted(changed):
     settings = Settings(**{"neurons": 1, "test_samples": 1, **changed})
     predicted = np.array([flow_of(settings, seed, 60_000).escape_step(0.1) for seed in seeds])
     steps = int(1.5 * predicted.max())
-    settings = settings.model_copy(update={"steps": steps, "snapshots": 61})
+    settings = settings.model_copy(update={"steps": steps, "snapshots": 31})
     measured = escape_step(simulate(settings, seeds)["displacement_min"], 0.1).values
     ratio = measured / predicted
     error = ratio.std(ddof=1) / np.sqrt(len(seeds))

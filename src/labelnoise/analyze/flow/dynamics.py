@@ -131,7 +131,7 @@ class Dynamics:
         top = scale * rho + self.sigma
         while imbalance(top) < 0:
             top *= 2
-        g = brentq(imbalance, 0, top, xtol=1e-12 * top, rtol=1e-10)
+        g = brentq(imbalance, 0.0, top, xtol=1e-12 * top, rtol=1e-10)
         rate = 2 * eta * (rho**2 + rho * self._mean_residual(g**2) / scale)
         rate += eta**2 * second_moment(g**2)
         friction = 1 + rho * scale * self._correlation(g) / g**2
@@ -210,10 +210,10 @@ def relax(
         )
 
     arrived.terminal = True  # type: ignore[attr-defined]
-    if arrived(0, core.ravel()) <= 0:
+    if arrived(0.0, core.ravel()) <= 0:
         return core.copy()
     found = solve_ivp(
-        slope, (0, 1e6), core.ravel(), "DOP853", rtol=1e-9, atol=1e-12, events=arrived
+        slope, (0.0, 1e6), core.ravel(), "DOP853", rtol=1e-9, atol=1e-12, events=arrived
     )
     if found.status != 1:
         raise RuntimeError("gradient flow does not reach the zero-loss set from this start")

@@ -41,4 +41,4 @@ def transverse_rate(eta: float, sigma: float, dim: int, theta_star_norm: float) 
 
     The flow itself has the rate 1; this is the next order, for Σ = I and a rest that is small.
     """
-    return 1 - eta * sigma**2 * dim**1.5 / (2 * theta_star_norm)
+    return 1 - eta * sigma**2 * float(dim**1.5) / (2 * theta_star_norm)

@@ -49,7 +49,7 @@ class Flow:
         w: Float64[np.ndarray, "width dim"],
         a: Float64[np.ndarray, "width"],
         dynamics: Dynamics,
-        steps: float,
+        steps: float | int,
     ) -> None:
         """Integrate dP/dt = rate·½P(S_b − diag(Σ, tr Σ)) over so many steps, by DOP853.
 
@@ -63,7 +63,7 @@ class Flow:
             ValueError: beyond the stability limit.
             RuntimeError: the integration fails.
         """
-        self.dynamics, self.steps = dynamics, steps
+        self.dynamics, self.steps = dynamics, float(steps)
         self._w = w
         p = np.column_stack([w, a])
         # the rows move alike, P(t) = QR(t): d + 1 of them stand for all
@@ -82,7 +82,7 @@ class Flow:
 
         found = solve_ivp(
             slope,
-            (0, steps),
+            (0.0, float(steps)),
             np.append(core.ravel(), 0.0),
             "DOP853",
             rtol=RTOL,
@@ -94,20 +94,20 @@ class Flow:
         self._solution: OdeSolution = found.sol
         self._times: Float64[np.ndarray, "time"] = found.t
 
-    def core(self, step: float) -> Float64[np.ndarray, "neuron k"]:
+    def core(self, step: float | int) -> Float64[np.ndarray, "neuron k"]:
         """R(t) of P(t) = QR(t), on the zero-loss set: RᵀR = [[A, θ*], [θ*ᵀ, s]]."""
         return np.asarray(self._solution(step)[:-1].reshape(self._shape))
 
-    def tau(self, step: float) -> float:
+    def tau(self, step: float | int) -> float:
         """Slow time τ at a step."""
         return float(self._solution(step)[-1])
 
-    def neurons(self, step: float) -> Float64[np.ndarray, "width k"]:
+    def neurons(self, step: float | int) -> Float64[np.ndarray, "width k"]:
         """[W | a] of all neurons on the zero-loss set, without the fast fluctuation."""
         found: Float64[np.ndarray, "width k"] = self._basis @ self.core(step)
         return found
 
-    def predict(self, step: float) -> Prediction:
+    def predict(self, step: float | int) -> Prediction:
         """What a run shows at a step, the fast fluctuation u ~ N(ū, hK⁻¹) included."""
         dynamics, core = self.dynamics, self.core(step)
         metric = dynamics.metric(core)
@@ -134,7 +134,7 @@ class Flow:
         metrics = shaken[:, :-1, :-1] + shaken[:, -1:, -1:] * np.eye(d)
         largest = np.linalg.eigvalsh(half.T @ metrics @ half)[:, -1]
         return Prediction(
-            step=step,
+            step=float(step),
             tau=self.tau(step),
             w_norm_mean=float(norm.mean()),
             w_norm_max=float(norm.max(axis=0).mean()),
@@ -172,11 +172,11 @@ class Flow:
         return self._root(gap)
 
     def _root(self, gap: Callable[[float], float]) -> float:
-        if gap(0) >= 0:
+        if gap(0.0) >= 0:
             return 0.0
         before = 0.0
         for time in self._times[1:]:
-            if gap(time) >= 0:
+            if gap(float(time)) >= 0:
                 return float(brentq(gap, before, time, rtol=1e-6, xtol=1e-9))
             before = float(time)
         return math.nan
@@ -196,7 +196,7 @@ class Flow:
 
         With a small share it is the start of Phase II, with one near 1 its end.
         """
-        start = self.predict(0).alignment_mean
+        start = self.predict(0.0).alignment_mean
         return self.step_where(lambda p: p.alignment_mean, start + share * (1 - start))
 
     def small_weights_step(self) -> float:
