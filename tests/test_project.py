@@ -21,7 +21,7 @@ def pins(lines: list[str]) -> dict[str, Version]:
     found = {}
     for line in lines:
         if line and not line.startswith("#"):
-            name, version = line.split("==")
+            name, version = line.split(";")[0].split("==")
             found[canonicalize_name(name)] = Version(version)
     return found
 

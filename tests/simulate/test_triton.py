@@ -1,0 +1,156 @@
+"""The GPU engine: interpreted, compiled for a GPU that is not there, and on one that is.
+
+The interpreter runs the kernel's lines by NumPy: the same logic and the same random numbers. What
+only a GPU shows are rounding there and speed (tests marked gpu, `make gpu-check`).
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from labelnoise.simulate.run import prepare
+from labelnoise.simulate.settings import Settings
+from labelnoise.simulate.triton_engine import TritonEngine, constants, warps
+
+triton = pytest.importorskip("triton", reason="no Triton for this platform")
+
+CHECK = """
+import numpy as np
+from labelnoise.simulate.run import simulate_along
+from labelnoise.simulate.settings import Settings
+
+steps = STEPS
+common = {"width": 30, "dim": 3, "samples": 12, "steps": steps, "snapshots": 4, "test_samples": 5}
+periodic, now_and_then = {"period": 5, "start": 2}, {"intervals": [[1, 3], [7, 8]]}
+cases = (  # more inputs than samples, noise that is not always on, no reduction
+    {"algorithm": "sgd", "sigma": 3.0, "schedule": periodic},
+    {"algorithm": "sgd", "sigma": 3.0, "samples": 2, "noise": "gaussian"},
+    {"algorithm": "sam", "sigma": 0.0},
+    {"algorithm": "sam", "sigma": 1.0, "width": 7, "reduce": False, "schedule": now_and_then},
+)
+for case in cases:
+    found = {}
+    for backend, precision in (("compiled", "float64"), ("cuda", "float64"), ("cuda", "float32")):
+        given = common | case | {"rho": 0.3, "backend": backend, "precision": precision}
+        points = [Settings(eta=eta, **given) for eta in (0.004, 3.0)]
+        found[backend, precision] = simulate_along("eta", points, [0, 2**32 - 1])
+    one, same, near = found.values()
+    diverged = one["diverged_step"].values
+    assert np.isfinite(diverged[1]).all() and np.isnan(diverged[0]).all()
+    np.testing.assert_array_equal(same["diverged_step"].values, diverged)
+    for name in ("theta", "w_norm_mean", "alignment_mean", "a_rms", "displacement_max"):
+        expected = one[name].values
+        assert np.isfinite(expected).any()
+        np.testing.assert_allclose(
+            same[name].values, expected, rtol=1e-9, atol=1e-12, err_msg=name
+        )
+        alive = near[name].isel(eta=0).values
+        np.testing.assert_allclose(alive, expected[0], rtol=1e-3, atol=1e-5, err_msg=name)
+        assert not np.array_equal(alive[..., 1:], expected[0][..., 1:])
+print("equal")
+"""
+
+
+def check(steps: int, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK.replace("STEPS", str(steps))],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "equal", done.stderr
+
+
+def test_the_interpreted_kernel_equals_the_compiled_core():
+    check(22, TRITON_INTERPRET="1")  # no multiple of Philox's four, in calls of 7 and 8
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_kernel_on_the_gpu_equals_the_compiled_core():
+    check(5000)
+
+
+def machine_code(settings: Settings, at: Path) -> dict[str, int]:
+    """What the kernel of these settings takes on compute capability 9.0, from its machine code."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from labelnoise.simulate.triton_kernel import advance
+
+    compiled_for = constants(prepare(settings, 0))
+    arithmetic = {"float64": "*fp64", "float32": "*fp32"}[settings.precision]
+    types = dict.fromkeys(("state", "x", "y", "squares"), arithmetic) | {
+        "problem_of": "*i32", "seeds": "*i64", "eta": "*fp64", "sigma": "*fp64", "rho": "*fp64",
+        "active": "*u8", "unit_noise": "*fp64", "taken": "*i64", "start": "i64", "count": "i64",
+        "limit": "fp64",
+    }  # fmt: skip
+    built = triton.compile(
+        ASTSource(
+            fn=advance,
+            signature=types | dict.fromkeys(compiled_for, "constexpr"),
+            constexprs=compiled_for,
+        ),
+        target=GPUTarget("cuda", 90, 32),
+        options={"num_warps": warps(compiled_for["ROWS"], compiled_for["COLUMNS"])},
+    )
+    assert ".target sm_90" in built.asm["ptx"]
+    (at / "kernel.cubin").write_bytes(built.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    said = subprocess.run(
+        [tool, "--dump-resource-usage", at / "kernel.cubin"], capture_output=True, text=True
+    ).stdout
+    return {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "sam"])
+@pytest.mark.parametrize(
+    ("dim", "precision", "registers"),
+    [(20, "float64", 192), (20, "float32", 128), (63, "float64", 255)],  # of one thread
+)
+def test_a_run_stays_in_registers(algorithm, dim, precision, registers, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    chosen = {"schedule": {"period": 10}, "backend": "cuda", "precision": precision}
+    used = machine_code(Settings(algorithm=algorithm, dim=dim, width=100, **chosen), tmp_path)
+    assert used["STACK"] == used["LOCAL"] == 0, "registers are spilled"
+    assert 32 < used["REG"] <= registers
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"reduce": False}, "a core of 1000 neurons and 20 inputs: filled up to powers of 2 it"),
+        ({"dim": 64}, "a core of 65 neurons and 64 inputs"),
+    ],
+)
+def test_a_core_that_is_too_large_is_refused(chosen, message, monkeypatch):
+    monkeypatch.setattr("labelnoise.simulate.triton_engine._device", lambda: "cpu")
+    run = prepare(Settings(backend="cuda", **chosen), 0)
+    with pytest.raises(ValueError, match=message):
+        TritonEngine([run])
+
+
+def test_runs_that_need_different_kernels_are_refused(monkeypatch):
+    monkeypatch.setattr("labelnoise.simulate.triton_engine._device", lambda: "cpu")
+    runs = [prepare(Settings(backend="cuda", noise=law), 0) for law in ("sign", "gaussian")]
+    with pytest.raises(ValueError, match="runs of one noise at a time"):
+        TritonEngine(runs)
+
+
+def test_without_triton_it_is_said(monkeypatch):
+    monkeypatch.setattr("labelnoise.simulate.triton_engine._device", lambda: "cpu")
+    monkeypatch.delitem(sys.modules, "labelnoise.simulate.triton_kernel", raising=False)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(RuntimeError, match="needs Triton, which torch's CUDA wheels bring"):
+        TritonEngine([prepare(Settings(backend="cuda"), 0)])
+
+
+def test_float32_is_for_the_gpu():
+    with pytest.raises(ValidationError, match="precision = float32 is for backend cuda"):
+        Settings(precision="float32")
