@@ -77,7 +77,7 @@ def advance(  # type: ignore[no-untyped-def]
     if tl.load(taken + run) < 0:
         return
     dtype = state.dtype.element_ty
-    problem = tl.load(problem_of + run)
+    problem = tl.load(problem_of + run).to(tl.int64)
     seed = tl.load(seeds + problem)
     learning_rate = tl.load(eta + run).to(dtype)
     level = tl.load(sigma + run)
@@ -104,7 +104,7 @@ def advance(  # type: ignore[no-untyped-def]
         for lane in tl.static_range(4):
             t = block * 4 + lane
             inside = (t >= start) & (t < end)
-            sample = tl.umulhi(picks[lane], tl.full((), SAMPLES, tl.uint32)).to(tl.int32)
+            sample = tl.umulhi(picks[lane], tl.full((), SAMPLES, tl.uint32)).to(tl.int64)
             if GAUSSIAN:
                 noise = tl.load(unit_noise + problem * count + (t - start), mask=inside, other=0.0)
             else:
