@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from labelnoise.simulate.run import prepare
 from labelnoise.simulate.settings import Settings
-from labelnoise.simulate.triton_engine import TritonEngine, constants, warps
+from labelnoise.simulate.triton_engine import TritonEngine
 
 triton = pytest.importorskip("triton", reason="no Triton for this platform")
 
@@ -85,31 +85,50 @@ def test_the_kernel_on_the_gpu_equals_the_compiled_core():
     check(1001, 3999, 50_000)
 
 
-def machine_code(settings: Settings, at: Path) -> dict[str, int]:
-    """What the kernel of these settings takes on compute capability 9.0, from its machine code."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+class NoDevice:
+    """What Triton asks a driver before it compiles, for compute capability 9.0."""
 
-    from labelnoise.simulate.triton_kernel import advance
+    def get_current_device(self) -> int:
+        return 0
 
-    compiled_for = constants(prepare(settings, 0))
-    arithmetic = {"float64": "*fp64", "float32": "*fp32"}[settings.precision]
-    types = dict.fromkeys(("state", "x", "y", "squares"), arithmetic) | {
-        "problem_of": "*i32", "seeds": "*i64", "eta": "*fp64", "sigma": "*fp64", "rho": "*fp64",
-        "active": "*u8", "unit_noise": "*fp64", "taken": "*i64", "start": "i64", "count": "i64",
-        "limit": "fp64",
-    }  # fmt: skip
-    built = triton.compile(
-        ASTSource(
-            fn=advance,
-            signature=types | dict.fromkeys(compiled_for, "constexpr"),
-            constexprs=compiled_for,
-        ),
-        target=GPUTarget("cuda", 90, 32),
-        options={"num_warps": warps(compiled_for["ROWS"], compiled_for["COLUMNS"])},
-    )
-    assert ".target sm_90" in built.asm["ptx"]
-    (at / "kernel.cubin").write_bytes(built.asm["cubin"])
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+
+class Compiled:
+    """Compiles a kernel for the arguments of each call, and launches nothing."""
+
+    def __init__(self, kernel) -> None:
+        self._kernel = kernel
+        self.found = []
+
+    def __getitem__(self, grid):
+        return lambda *args, **how: self.found.append(self._kernel.warmup(*args, grid=grid, **how))
+
+
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """What the engine would launch, compiled for a GPU that is not there."""
+    from triton.runtime import driver
+
+    from labelnoise.simulate import triton_kernel
+
+    kernel = Compiled(triton_kernel.advance)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(driver, "_active", NoDevice())
+    monkeypatch.setattr(triton_kernel, "advance", kernel)
+    monkeypatch.setattr("labelnoise.simulate.triton_engine._device", lambda: "cpu")
+    return kernel.found
+
+
+def resources(cubin: bytes, at: Path) -> dict[str, int]:
+    """Registers a thread, stack and local memory in bytes, read from machine code."""
+    (at / "kernel.cubin").write_bytes(cubin)
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     said = subprocess.run(
         [tool, "--dump-resource-usage", at / "kernel.cubin"], capture_output=True, text=True
@@ -119,15 +138,33 @@ def machine_code(settings: Settings, at: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("algorithm", ["sgd", "sam"])
 @pytest.mark.parametrize(
-    ("dim", "precision", "registers"),
-    [(20, "float64", 192), (20, "float32", 128), (63, "float64", 255)],  # of one thread
+    ("dim", "precision", "more", "registers"),  # of one thread
+    [
+        (20, "float64", {}, 168),  # more, and a multiprocessor holds fewer than 12 runs
+        (20, "float32", {}, 128),
+        (20, "float64", {"schedule": {"period": 10}, "noise": "gaussian"}, 255),
+        (63, "float64", {}, 255),
+    ],
 )
-def test_a_run_stays_in_registers(algorithm, dim, precision, registers, tmp_path, monkeypatch):
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-    chosen = {"schedule": {"period": 10}, "backend": "cuda", "precision": precision}
-    used = machine_code(Settings(algorithm=algorithm, dim=dim, width=100, **chosen), tmp_path)
+def test_a_run_stays_in_registers(algorithm, dim, precision, more, registers, compiled, tmp_path):
+    chosen = {"backend": "cuda", "precision": precision} | more
+    settings = Settings(algorithm=algorithm, dim=dim, width=100, **chosen)
+    TritonEngine([prepare(settings, seed) for seed in (0, 1)]).advance(10)
+    (kernel,) = compiled
+    assert ".target sm_90" in kernel.asm["ptx"]
+    assert (".f64" if precision == "float64" else ".f32") in kernel.asm["ptx"]
+    assert kernel.src.signature["limit"] == "fp64"  # a plain number would be float32
+    used = resources(kernel.asm["cubin"], tmp_path)
     assert used["STACK"] == used["LOCAL"] == 0, "registers are spilled"
     assert 32 < used["REG"] <= registers
+
+
+def test_more_steps_and_other_snapshots_need_no_other_kernel(compiled):
+    engine = TritonEngine([prepare(Settings(backend="cuda"), 0)])
+    for count in (1, 16, 7, 2**16):
+        engine.advance(count)
+    assert len(compiled) == 4
+    assert len({kernel.hash for kernel in compiled}) == 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ _ORDER = tl.constexpr(int(Stream.SAMPLE_ORDER) << 32)
 _NOISE = tl.constexpr(int(Stream.LABEL_NOISE) << 32)
 
 
-@triton.jit
+# a call of 16 steps needs no other machine code than one of 15
+@triton.jit(do_not_specialize=["start", "count"])
 def advance(  # type: ignore[no-untyped-def]
     state,
     x,
