@@ -55,6 +55,9 @@ bench: figures ## steps per second beside other ways; what each part costs
 	$(BIN)/python benchmarks/bench_train.py
 	$(BIN)/python benchmarks/bench_tracking.py
 
+gpu-check: $(READY) ## what needs a GPU, on a machine with one: tests, times, one table
+	python benchmarks/gpu_check.py
+
 docs: $(READY) ## write what is generated: the schema and the configuration reference
 	$(BIN)/labelnoise docs
 
@@ -67,4 +70,4 @@ $(READY): pyproject.toml constraints.txt
 clean: ## remove results, keep the environment
 	rm -rf results .snakemake
 
-.PHONY: help figures test lint report ui track verify bundle check-bundle bench docs clean
+.PHONY: help figures test lint report ui track verify bundle check-bundle bench gpu-check docs clean

@@ -142,6 +142,11 @@ class Settings(Recorded):
         description="compiled step rules (Numba) on the CPU; the torch reference; or, for sgd and "
         "sam, compiled for an NVIDIA GPU: faster for hundreds of runs `together`",
     )
+    precision: Literal["float64", "float32"] = Field(
+        default="float64",
+        description="arithmetic of the steps; float32 with backend cuda alone, for a quick look: "
+        "its rounding adds up over the steps (`make gpu-check` measures how far)",
+    )
 
     @property
     def rule(self) -> Algorithm:
@@ -197,6 +202,11 @@ class Settings(Recorded):
         if self.backend not in self.rule.backends:
             raise ValueError(
                 f"backend {self.backend} has no {self.algorithm}; set backend: compiled"
+            )
+        if self.backend != "cuda" and self.precision != "float64":
+            raise ValueError(
+                f"precision = {self.precision} is for backend cuda; backend {self.backend} steps "
+                "in float64"
             )
         if "schedule" not in self.rule.reads and self.schedule is not None:
             raise ValueError(
