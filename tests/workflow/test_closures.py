@@ -148,7 +148,11 @@ def test_a_simulation_depends_on_the_engine_and_kernel_that_it_takes() -> None:
         algorithm, _, backend = name.rstrip(")").partition(" (")
         taken = {engine for engine in engines if f"labelnoise.simulate.{engine}" in reached}
         assert taken == {f"{backend or 'compiled'}_engine"}
-        found = kernels & reached.get("labelnoise.simulate.compiled", frozenset())
+        found = {
+            kernel
+            for module in ("compiled", "blocks")
+            for kernel in kernels & reached.get(f"labelnoise.simulate.{module}", frozenset())
+        }
         wanted = {"oscillation": "oscillate"}.get(algorithm, algorithm)
         assert found == (set() if backend else {wanted})
 

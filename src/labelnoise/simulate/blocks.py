@@ -54,13 +54,17 @@ class _Vector(types.Type):
         super().__init__("float64x8")
 
 
-@register_model(_Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Any) -> None:
         super().__init__(manager, fe_type, _IR)
 
 
-_vector = _Vector()
+def _registered() -> types.Type:
+    register_model(_Vector)(_VectorModel)
+    return _Vector()
+
+
+_vector = _registered()
 
 
 @_instruction
@@ -371,20 +375,20 @@ def _correct(x, dim, gram, size, row, moves, i0, i1, i2, i3, hidden, v):
 
 
 @njit(**_OPTIONS, forceinline=True)
-def _look(row, a, hidden, sam):
+def _look(row, a, hidden, perturbed):
     """⟨a, h⟩ and, for SAM, ⟨a, a⟩ and ⟨h, h⟩, each lane's share of them."""
     ah = aa = hh = _all(0.0)
     for start in range(0, row, _VECTOR_BYTES):
         second, h = _load(a + start), _load(hidden + start)
         ah = _fma(second, h, ah)
-        if sam:
+        if perturbed:
             aa = _fma(second, second, aa)
             hh = _fma(h, h, hh)
     return ah, aa, hh
 
 
 @njit(**_OPTIONS, forceinline=True)
-def _move(s, row, a, hidden, moves, step, c, cx, g1, g2, g3, sam):
+def _move(s, row, a, hidden, moves, step, c, cx, g1, g2, g3, perturbed):
     """Step s of a block, but for W; and `_look` at the next step's, in the same pass.
 
     The move of W is m = step (a + c h), that of a is step (h + cx a), with c = cx = 0 for SGD.
@@ -395,7 +399,7 @@ def _move(s, row, a, hidden, moves, step, c, cx, g1, g2, g3, sam):
     for start in range(0, row, _VECTOR_BYTES):
         second, h = _load(a + start), _load(now + start)
         there, at = second, h
-        if sam:
+        if perturbed:
             there, at = _fma(c, h, second), _fma(cx, second, h)
         move, second = _product(step, there), _fma(step, at, second)
         _store(moves + s * row + start, move)
@@ -404,7 +408,7 @@ def _move(s, row, a, hidden, moves, step, c, cx, g1, g2, g3, sam):
             h = _fma(g1, move, _load(now + row + start))
             _store(now + row + start, h)
             ah = _fma(second, h, ah)
-            if sam:
+            if perturbed:
                 aa = _fma(second, second, aa)
                 hh = _fma(h, h, hh)
         if s < 2:
@@ -416,7 +420,7 @@ def _move(s, row, a, hidden, moves, step, c, cx, g1, g2, g3, sam):
 
 @njit(**_OPTIONS, forceinline=True)
 def _step(
-    s, going, looked, row, a, hidden, moves, target, eta, rho, limit, squared, g1, g2, g3, sam
+    s, going, looked, row, a, hidden, moves, target, eta, rho, limit, squared, g1, g2, g3, perturbed
 ):
     """Step s of a block if the run is still going; whether it is, and what the next step needs."""
     if going:
@@ -425,14 +429,14 @@ def _step(
         if abs(residual) <= limit:
             c = cx = 0.0
             slope = residual
-            if sam:
+            if perturbed:
                 # all that the perturbed point is needed for follows from three products
                 squared_norm = _sum(looked[1]) * squared + _sum(looked[2])
                 if residual != 0.0 and squared_norm > 0.0:
                     c = math.copysign(rho / math.sqrt(squared_norm), residual)
                 cx = c * squared
                 slope = residual + c * (squared_norm + cx * output)
-            looked = _move(s, row, a, hidden, moves, -eta * slope, c, cx, g1, g2, g3, sam)
+            looked = _move(s, row, a, hidden, moves, -eta * slope, c, cx, g1, g2, g3, perturbed)
         else:
             going = False
     if not going:
@@ -442,7 +446,7 @@ def _step(
 
 
 @njit(**_OPTIONS, forceinline=True)
-def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, sam):
+def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, perturbed):
     dim, steps, size = x.shape[1], order.shape[0], gram.shape[0]
     if steps == 0:
         return 0
@@ -478,7 +482,7 @@ def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, sam):
     _correct(xs, dim, products_, size, row, late, l0, l1, l2, l3, hidden + row, i1)
     _correct(xs, dim, products_, size, row, late, l0, l1, l2, l3, hidden + 2 * row, i2)
     _correct(xs, dim, products_, size, row, late, l0, l1, l2, l3, hidden + 3 * row, i3)
-    looked = _look(row, a, hidden, sam)
+    looked = _look(row, a, hidden, perturbed)
     going = True
     taken = 0
     for t in range(0, steps, 4):
@@ -496,11 +500,11 @@ def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, sam):
             eta,
             rho,
             limit,
-            _inputs(xs, dim, products_, size, i0, i0) if sam else 0.0,
+            _inputs(xs, dim, products_, size, i0, i0) if perturbed else 0.0,
             _inputs(xs, dim, products_, size, i0, i1),
             _inputs(xs, dim, products_, size, i0, i2),
             _inputs(xs, dim, products_, size, i0, i3),
-            sam,
+            perturbed,
         )
         taken += going
         _pass(
@@ -531,11 +535,11 @@ def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, sam):
             eta,
             rho,
             limit,
-            _inputs(xs, dim, products_, size, i1, i1) if sam else 0.0,
+            _inputs(xs, dim, products_, size, i1, i1) if perturbed else 0.0,
             _inputs(xs, dim, products_, size, i1, i2),
             _inputs(xs, dim, products_, size, i1, i3),
             0.0,
-            sam,
+            perturbed,
         )
         taken += going
         _pass(
@@ -566,11 +570,11 @@ def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, sam):
             eta,
             rho,
             limit,
-            _inputs(xs, dim, products_, size, i2, i2) if sam else 0.0,
+            _inputs(xs, dim, products_, size, i2, i2) if perturbed else 0.0,
             _inputs(xs, dim, products_, size, i2, i3),
             0.0,
             0.0,
-            sam,
+            perturbed,
         )
         taken += going
         _pass(
@@ -601,11 +605,11 @@ def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, sam):
             eta,
             rho,
             limit,
-            _inputs(xs, dim, products_, size, i3, i3) if sam else 0.0,
+            _inputs(xs, dim, products_, size, i3, i3) if perturbed else 0.0,
             0.0,
             0.0,
             0.0,
-            sam,
+            perturbed,
         )
         taken += going
         _pass(
@@ -632,7 +636,7 @@ def _run(state, late_samples, x, y, gram, order, noise, eta, rho, limit, sam):
         _correct(xs, dim, products_, size, row, late, l0, l1, l2, l3, hidden + row, i1)
         _correct(xs, dim, products_, size, row, late, l0, l1, l2, l3, hidden + 2 * row, i2)
         _correct(xs, dim, products_, size, row, late, l0, l1, l2, l3, hidden + 3 * row, i3)
-        looked = _look(row, a, hidden, sam)
+        looked = _look(row, a, hidden, perturbed)
     for start in range(0, 4 * row, _VECTOR_BYTES):
         _store(a + row + start, _load(late + start))
     late_samples[0], late_samples[1], late_samples[2], late_samples[3] = l0, l1, l2, l3
