@@ -46,6 +46,7 @@ verify: $(READY) ## every result against its recorded digest; says what is damag
 
 bench: figures ## steps per second beside other ways; what each part costs
 	python benchmarks/bench_simulate.py
+	python benchmarks/bench_kernels.py
 	python benchmarks/bench_rules.py
 	python benchmarks/bench_ntk.py
 	python benchmarks/bench_merging.py
