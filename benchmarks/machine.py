@@ -18,6 +18,7 @@ SLICE_SECONDS = 0.4
 
 def _steps_in(seconds: float, seconds_of: Callable[[int], float]) -> int:
     """About how many steps are taken in so much time."""
+    seconds_of(1)  # what is done once, as compiling, is not timed
     steps, elapsed = 1, 0.0
     while elapsed < seconds / 8:
         steps *= 2

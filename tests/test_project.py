@@ -1,5 +1,6 @@
 """The project's own papers agree: packages, generated docs, the README's commands."""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ def pins(lines: list[str]) -> dict[str, Version]:
     found = {}
     for line in lines:
         if line and not line.startswith("#"):
-            name, version = line.split("==")
+            name, version = line.split(";")[0].split("==")
             found[canonicalize_name(name)] = Version(version)
     return found
 
@@ -72,6 +73,15 @@ def test_reading_the_configuration_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "mlflow", "matplotlib", "numba", "xarray", "seaborn", "scipy"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_a_check_of_the_gpu_says_that_there_is_none() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks/gpu_check.py")]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "gpu-check: torch finds no NVIDIA GPU here; nothing was run\n"
+    assert done.stdout == ""
 
 
 def commands(start: str) -> list[str]:

@@ -3,11 +3,14 @@
 import argparse
 import os
 import shlex
+import socket
 import sys
 from pathlib import Path
 
-from labelnoise.tracking.records import FOLDERS
 from labelnoise.tracking.stores import StoreError, calm_mlflow, shown, store_uri
+from labelnoise.workflow.layout import FOLDERS, RESULTS
+
+DEFAULT_CONFIG = Path("config", "config.yaml")
 
 
 def _track(arguments: argparse.Namespace) -> int:
@@ -23,6 +26,8 @@ def _track(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    for name in report.restored:
+        print(f"MLflow: experiment {name} had been deleted there; it is restored", file=sys.stderr)
     for damaged in report.damaged:
         print(f"MLflow: not logged: {damaged}", file=sys.stderr)
     print(f"MLflow: {len(report.logged)} logged, {report.current} already there ({shown(uri)})")
@@ -30,11 +35,31 @@ def _track(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from labelnoise.tracking.compare import find, table, text, write_csv
+    from labelnoise.config.commandline import read
+    from labelnoise.config.load import ConfigError, load
+    from labelnoise.tracking.compare import current, find, table, text, write_csv
 
     uri = store_uri(arguments.results, arguments.uri)
+    cells = None
+    files = [path for path in [DEFAULT_CONFIG] if path.is_file()] + arguments.configfile
+    if files:
+        try:
+            config = load(read(files))
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            return 1
+        every = [cell for its in config.cells.values() for cell in its]
+        cells = [(cell.experiment, cell.path, len(cell.blocks)) for cell in every]
     try:
-        runs = find(uri, arguments.experiments, arguments.verb)
+        found = find(uri, arguments.experiments, arguments.verb)
+        runs = current(found, arguments.results, cells)
+        if len(runs) < len(found):
+            what = f" or of no cell in {', '.join(map(str, files))}" if files else ""
+            print(
+                f"left out are {len(found) - len(runs)} of {len(found)} runs, which are of no file "
+                f"in {arguments.results} now{what}",
+                file=sys.stderr,
+            )
         rows = table(runs, arguments.metric, arguments.sort)
     except StoreError as error:
         print(f"MLflow: {shown(uri)}: {error}", file=sys.stderr)
@@ -45,12 +70,31 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _port_problem(port: int) -> str | None:
+    """Why nothing can be served at a port of this machine, and what to do."""
+    with socket.socket() as probe:
+        # a server that has just ended is not in the way
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "no port has this number"
+            return (
+                f"port {port} cannot be used: {reason}; give another one, "
+                "labelnoise ui --port 5001 or make ui PORT=5001"
+            )
+    return None
+
+
 def _ui(arguments: argparse.Namespace) -> int:
     calm_mlflow()
     uri = store_uri(arguments.results, arguments.uri)
     if uri.startswith(("http:", "https:")):
         print(f"MLflow: the tracking server is at {shown(uri)}")
         return 0
+    if problem := _port_problem(arguments.port):
+        print(f"MLflow: {problem}", file=sys.stderr)
+        return 1
     if _track(arguments):
         return 1
     # no job queue and one worker: a sixth of the memory
@@ -64,16 +108,20 @@ def _ui(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from labelnoise.artifacts.verify import verify
 
-    report = verify(Path("results"))
+    if not Path(RESULTS).is_dir():
+        print("there is no folder results here: nothing to verify", file=sys.stderr)
+        return 1
+    report = verify(Path(RESULTS))
     problems = [problem for made in report.damaged for problem in made.problems]
-    print(*problems, *report.strays, sep="\n", end="\n" * bool(problems or report.strays))
+    for line in (*problems, *report.strays, *report.notes):
+        print(line)
     if arguments.remove and report.damaged:
         # named one by one: Snakemake makes no file again that only finished jobs have read
         again = [str(made.remove()) for made in report.damaged]
         print("removed; with the options you use, run:\nsnakemake", shlex.join(again))
-    found = len(problems) + len(report.strays)
-    print(f"{report.checked} files checked, {found} problems", file=sys.stderr)
-    return int(bool(report.strays) or bool(problems and not arguments.remove))
+    others = f", {len(report.strays)} other files" if report.strays else ""
+    print(f"{report.checked} files checked, {len(problems)} problems{others}", file=sys.stderr)
+    return int(bool(report.notes) or bool(problems and not arguments.remove))
 
 
 def _bundle(arguments: argparse.Namespace) -> int:
@@ -120,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("labelnoise", description="Beside the Snakemake workflow.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--results", type=Path, default=Path("results"), help="results folder")
+    store.add_argument("--results", type=Path, default=Path(RESULTS), help="results folder")
     store.add_argument("--uri", help="tracking store, unless MLFLOW_TRACKING_URI is set")
     command = commands.add_parser(
         "track", parents=[store], help="log to MLflow every artifact that is not there yet"
@@ -134,6 +182,14 @@ def main(argv: list[str] | None = None) -> int:
         "--verb", choices=[v for v in FOLDERS if v != "plot"], default="analyze", help="whose runs"
     )
     command.add_argument("--metric", action="append", default=[], help="only this one; repeatable")
+    command.add_argument(
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="as given to snakemake: runs of cells that the configuration has not are left out",
+    )
     command.add_argument("--sort", metavar="COLUMN", help="sort by it; --sort=-COLUMN: downwards")
     command.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
     command.set_defaults(run=_compare)

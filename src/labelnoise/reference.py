@@ -19,8 +19,9 @@ INTRODUCTION = """\
 `config/config.yaml` is the default: every figure, on a laptop. A file that holds only what differs
 goes on top of it with `snakemake --configfile config/mine.yaml`; single values go on the command
 line, for instance `snakemake figure2 --config 'experiments={two_phases: {grid: {sigma: [0, 2]}}}'`.
-A list replaces a list. Anything unknown or out of range is refused before any work starts, with the
-key, the value and what would be right.
+A list replaces a list; an experiment, a figure or a key of a grid that is `null` is taken out.
+Anything unknown or out of range is refused before any work starts, with the key, the value and what
+would be right.
 
 The top level holds `experiments` and `figures` (names to entries), `analysis`, `images`,
 `tracking`, and `device`: `auto` (a GPU where there is one, for torch code), `cpu` or `cuda`.

@@ -15,6 +15,7 @@ from labelnoise.artifacts.bundle import (
     BundleError,
     _check_current,
     _copy_networks,
+    as_json,
     configuration,
     lineage,
 )
@@ -97,7 +98,7 @@ def test_the_configuration_comes_back_from_the_records(
     meant = load(raw)
     found = configuration("mine", records_of(meant, "mine"))
     assert "secret" not in json.dumps(found)
-    again = load(json.loads(json.dumps(found)))
+    again = load(json.loads(as_json(found)))
     assert again.figures == {"mine": meant.figures["mine"]}
     assert [cell.path for cell in again.figures["mine"].cells] == [
         cell.path for cell in meant.figures["mine"].cells

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,10 +57,19 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(path).write_text(path)
     record(f"{FIGURE}.json", *figure)
     record(f"{ARCHIVE}.json", ARCHIVE)
+    for path in (
+        "simulate/two_phases/sigma=4.0/block=0",
+        "train/few/single/block=0",
+        "figures/figure2",
+        "downloads/cifar-10-python",
+    ):
+        log = Path(f"results/logs/{path}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
     # what is no artifact: a log, a checkpoint, a file that is being written, MLflow's
     for path in ("logs/a.log", "checkpoints/a.safetensors", "mlflow/a.png"):
         other = Path("results", path)
-        other.parent.mkdir(parents=True)
+        other.parent.mkdir(parents=True, exist_ok=True)
         other.touch()
     Path("results/simulate/two_phases/.x.nc.1.part.nc").touch()
     return Path("results")
@@ -169,7 +181,7 @@ def test_a_persons_own_file_is_named_and_kept(
     mine = [Path("results/figures/mine.png"), Path(f"{BLOCK}.csv"), Path("results/downloads/my.gz")]
     for path in mine:
         path.touch()
-    assert main(["verify", "--remove"]) == 1
+    assert main(["verify", "--remove"]) == 0
     out = capsys.readouterr().out
     for path in mine:
         assert path.is_file()
@@ -182,9 +194,117 @@ def test_a_persons_own_file_survives_beside_damage(results: Path) -> None:
     mine = Path(f"{BLOCK}.csv")
     mine.touch()
     rubbish(Path(f"{BLOCK}.nc"))
-    assert main(["verify", "--remove"]) == 1  # it is named, too
+    assert main(["verify", "--remove"]) == 0
     assert mine.is_file()
     assert not Path(f"{BLOCK}.nc").exists()
+
+
+COPY = f"{BLOCK} (copy)"
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        {f"{BLOCK}.json": f"{COPY}.json"},
+        {f"{BLOCK}.nc": f"{COPY}.nc"},
+        {f"{BLOCK}.json": f"{COPY}.json", f"{BLOCK}.nc": f"{COPY}.nc"},
+        {f"{BLOCK}.nc": "results/simulate/old/block=0.nc"},
+        {f"{BLOCK}.json": "results/simulate/old/block=0.json"},
+        {f"{FIGURE}.json": "results/analyze/figure2.json"},
+        {f"{BLOCK}.nc": f"{BLOCK}.json.nc"},
+        {f"{FIGURE}.md": f"{BLOCK[:-1]}7.json"},
+        {
+            f"{FIGURE}.md": "results/simulate/notes.json",
+            f"{FIGURE}.csv": "results/simulate/notes.nc",
+        },
+    ],
+)
+def test_copies_beside_results_remove_nothing(
+    results: Path, capsys: pytest.CaptureFixture[str], copies: dict[str, str]
+) -> None:
+    for source, copy in copies.items():
+        Path(copy).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copy)
+    before = files(results)
+    assert main(["verify", "--remove"]) == 0
+    out, err = capsys.readouterr()
+    assert files(results) == before
+    assert {line.partition(": found")[0] for line in out.splitlines()} == set(copies.values())
+    assert err == f"10 files checked, 0 problems, {len(copies)} other files\n"
+
+
+def test_a_copy_survives_the_removal_of_the_damaged(results: Path) -> None:
+    shutil.copy(f"{BLOCK}.json", f"{COPY}.json")
+    shutil.copy(f"{BLOCK}.nc", f"{COPY}.nc")
+    before = files(results)
+    rubbish(Path(f"{BLOCK}.nc"))
+    assert main(["verify", "--remove"]) == 0
+    assert before - files(results) == {f"{BLOCK}.nc", f"{BLOCK}.json"}
+
+
+def test_files_of_editors_and_desktops_are_passed_over(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(BLOCK).parent
+    for name in ("._block=0.json", ".DS_Store", ".ipynb_checkpoints/x-checkpoint.json", "a.zip"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    before = files(results)
+    assert main(["verify", "--remove"]) == 0
+    assert capsys.readouterr() == ("", "10 files checked, 0 problems\n")
+    assert files(results) == before
+
+
+def test_a_folder_that_is_a_link_is_followed(results: Path, tmp_path: Path) -> None:
+    (results / "simulate").rename(tmp_path / "disk")
+    (results / "simulate").symlink_to(tmp_path / "disk")
+    cell = tmp_path / "disk/two_phases/sigma=4.0"
+    cell.rename(tmp_path / "other")
+    cell.symlink_to(tmp_path / "other")
+    # circles, and a second name of a folder
+    for name, target in (("here", "."), ("up", ".."), ("alias", "two_phases")):
+        (tmp_path / "disk" / name).symlink_to(target)
+    report = verify(results)
+    assert (report.checked, report.damaged, report.strays) == (10, [], [])
+    rubbish(Path(f"{BLOCK}.nc"))
+    assert [line.partition(":")[0] for line in problems(results)] == [f"{BLOCK}.nc"]
+
+
+SHIM = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/file.h>
+int flock(int file, int how) { errno = ENOLCK; return -1; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is needed to refuse locks")
+@pytest.mark.parametrize("locking", [None, "TRUE"])
+def test_a_file_system_without_locks(tmp_path: Path, results: Path, locking: str | None) -> None:
+    (tmp_path / "shim.c").write_text(SHIM)
+    shim = tmp_path / "shim.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", shim, tmp_path / "shim.c"], check=True)
+    environment = {k: v for k, v in os.environ.items() if k != "HDF5_USE_FILE_LOCKING"}
+    environment |= {"LD_PRELOAD": str(shim)}
+    if locking:
+        environment["HDF5_USE_FILE_LOCKING"] = locking
+    before = files(results)
+    done = subprocess.run(
+        [sys.executable, "-m", "labelnoise", "verify", "--remove"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert files(results) == before
+    assert done.stderr == "10 files checked, 0 problems\n"
+    lines = done.stdout.splitlines()
+    if locking:  # the user's own choice stands; it is named, with the cure
+        assert done.returncode == 1 and len(lines) == 4
+        assert "refuses locks (No locks available)" in lines[0]
+        assert "HDF5_USE_FILE_LOCKING=FALSE" in lines[0]
+    else:
+        assert (done.returncode, lines) == (0, [])
 
 
 def test_all_is_said_at_once(results: Path) -> None:
@@ -199,9 +319,12 @@ def test_all_is_said_at_once(results: Path) -> None:
     ]
 
 
-def test_no_results_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_results_are_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir("results/mlflow")
-    assert main(["verify"]) == 0
+    assert main(["verify"]) == 1
+    assert capsys.readouterr().err == "there is no folder results here: nothing to verify\n"
 
 
 @pytest.mark.parametrize("path", [f"{BLOCK}.nc", f"{WEIGHTS}.safetensors", ARCHIVE])

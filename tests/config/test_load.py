@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
+from labelnoise.config.commandline import typed
 from labelnoise.config.load import Config, ConfigError, load, plot_modules
+from labelnoise.config.models import RULES
 from labelnoise.plot.figures import figure2
 from labelnoise.simulate.chain import stationary_law
 from labelnoise.simulate.settings import Settings
@@ -59,7 +62,7 @@ def test_the_default_is_the_papers_setting():
         found = cell.settings
         assert (found.samples, found.width, found.dim, found.eta) == (200, 1000, 20, 1e-3)
         assert sorted(seed for block in cell.blocks for seed in block) == list(range(8))
-        assert config.cell("two_phases", cell.path) is cell
+        assert config.job("two_phases", cell.path, None) == (cell, None)
     assert set(config.figures) >= {"figure2"}
     assert config.figures["figure2"].drawn_by in plot_modules()
 
@@ -108,6 +111,71 @@ def test_a_number_that_yaml_reads_as_text_is_that_number(written, meant):
     assert f"theta_star_norm={meant}" in load(as_grid).cells["two_phases"][0].path
 
 
+@pytest.mark.parametrize("written", ["1e6", "1.0e+6", 1e6, 1000000])
+def test_a_whole_number_may_have_an_exponent(written):
+    for cell in load(put(*TWO, "settings", "steps", written)).cells["two_phases"]:
+        assert (cell.settings.steps, type(cell.settings.steps)) == (1_000_000, int)
+
+
+def test_an_overlay_takes_out_what_is_null():
+    raw = default()
+    grid = {"grid": {"sigma": None, "eta": [0.001]}, "settings": {"sigma": 4.0}}
+    overlay = {"experiments": {"phase_sgd": None, "two_phases": grid}, "figures": {}}
+    for name, figure in raw["figures"].items():
+        # without σ there is no σ = 0 for Table 1
+        if "phase_sgd" in figure["experiments"] or name == "table1":
+            overlay["figures"][name] = None
+    config = load(merged(raw, overlay))
+    assert config.cells.keys() == raw["experiments"].keys() - {"phase_sgd"}
+    assert config.figures.keys() == raw["figures"].keys() - overlay["figures"].keys()
+    assert [cell.path for cell in config.cells["two_phases"]] == ["eta=0.001"]
+    for line in mistakes(merged(raw, {"experiments": {"phase_sgd": None}})):
+        assert line.startswith("figures.") and "experiments.phase_sgd is null" in line
+
+
+def test_a_default_has_room_in_what_is_given():
+    (cell,) = load(only(settings={"width": 1, "steps": 10})).cells["x"]
+    assert (cell.settings.trace_neurons, cell.settings.snapshots) == (1, 11)
+    (line,) = mistakes(only(settings={"width": 1, "trace_neurons": 4}))
+    assert "trace_neurons = 4" in line and "at most width = 1" in line
+    (line,) = mistakes(only(settings={"steps": 10, "snapshots": 12}))
+    assert "snapshots = 12" in line
+
+
+def test_no_name_of_a_rule_is_free():
+    """Rules are added in the workflow's files; the names are told to people from the models."""
+    root = FOLDER.parent
+    files = [root / "Snakefile", *(root / "workflow" / "rules").glob("*.smk")]
+    found = re.findall(
+        r"^(?:rule|checkpoint) (\w+):", "\n".join(f.read_text("utf-8") for f in files), re.M
+    )
+    assert set(found) == RULES
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        (
+            "experiments={x: {seeds: 3, settings: {eta: 1e-3, reduce: false}, grid: null}}",
+            {
+                "experiments": {
+                    "x": {"seeds": 3, "settings": {"eta": 1e-3, "reduce": False}, "grid": None}
+                }
+            },
+        ),
+        ("tracking={uri: null, enabled: false}", {"tracking": {"uri": None, "enabled": False}}),
+        ("x={a: ['3', 3, 1e6, -.5E1], yes: no}", {"x": {"a": ["3", 3, 1e6, -5.0], "yes": False}}),
+        ("x={'a': None, 'b': True, 'c': 1e-05}", {"x": {"a": None, "b": True, "c": 1e-5}}),
+        ("device=cpu", {"device": "cpu"}),
+        ("device=", {"device": None}),
+        ("x={a", {"x": "{a"}),
+    ],
+)
+def test_the_command_line_has_yamls_types(argument, meant):
+    # repr: 1 is True, and 1000000 is 1e6
+    assert repr(typed(argument)) == repr(meant)
+
+
 MISTAKES = [  # where, what, and what the one line must hold
     (("experimnts",), {}, ["experimnts: ", "did you mean experiments?"]),
     ((*TWO, "gird"), {}, [f"{WHERE}.gird: ", "did you mean grid?"]),
@@ -136,7 +204,18 @@ MISTAKES = [  # where, what, and what the one line must hold
     ((*TWO, "settings", "width"), True, [f"{WHERE}.settings.width: ", "true", "integer"]),
     ((*TWO, "settings", "width"), 1.5, [f"{WHERE}.settings.width: ", "1.5", "integer"]),
     ((*TWO, "settings", "noise"), "uniform", [f"{WHERE}.settings.noise: ", "uniform", "'sign'"]),
-    ((*TWO, "settings", "steps"), 100, [WHERE, "snapshots = 201", "at most steps + 1 = 101"]),
+    ((*TWO, "settings", "steps"), 100, [WHERE, "trace_steps = 2000", "at most steps = 100"]),
+    ((*TWO, "settings", "eta"), "2.0", [f"{WHERE}.settings.eta: ", '"2.0"', "number"]),
+    ((*TWO, "settings", "width"), "20", [f"{WHERE}.settings.width: ", '"20"', "integer"]),
+    ((*TWO, "settings", "width"), "5e-1", [f"{WHERE}.settings.width: ", "integer"]),
+    (("experiments", "plot"), {"verb": "simulate"}, ["experiments.plot: ", "rule", "rename"]),
+    (
+        ("figures", "all"),
+        {"experiments": ["two_phases"], "drawn_by": "figure2"},
+        ["figures.all: ", "rule", "rename"],
+    ),
+    (("images", "cifar10"), "a{b}.tar.gz", ["images.cifar10: ", "a{b}.tar.gz", "braces"]),
+    (("images", "cifar10"), "a" * 20 + ".tar.gz", ["images.cifar10: ", "20 times", "rename"]),
     (
         (*TWO, "settings", "snapshots"),
         10**7,
@@ -155,7 +234,7 @@ MISTAKES = [  # where, what, and what the one line must hold
     ((*TWO, "seeds"), 10**30, [f"{WHERE}.seeds: ", str(10**30), "less than"]),
     ((*TWO, "seeds_per_job"), 0, [f"{WHERE}.seeds_per_job: ", "got 0"]),
     ((*TWO, "verb"), "simulat", [f"{WHERE}.verb: ", "simulat", "'simulate'"]),
-    (TWO, None, [f"{WHERE}: ", "null", "mapping"]),
+    (TWO, 3, [f"{WHERE}: ", "3", "mapping"]),
     ((*TWO, "together"), "eta", [f"{WHERE}.together: ", '"eta" is not in the grid', "sigma"]),
     ((*TWO, "together"), "width", [f"{WHERE}.together: ", '"width"', "'sigma'", "'eta'"]),
     ((*TWO, "together"), ["sigma"], [f"{WHERE}.together: ", '["sigma"]']),

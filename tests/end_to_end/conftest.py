@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labelnoise.tracking.records import FOLDERS
+from labelnoise.workflow.layout import FOLDERS
 
 ROOT = Path(__file__).parents[2]
 

@@ -48,9 +48,9 @@ def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
-    from numba import cuda
+    import torch
 
-    if cuda.is_available():
+    if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     checkout = new_checkout(tmp_path / "gpu")
     settings = "{two_phases: {settings: {backend: cuda}}}"

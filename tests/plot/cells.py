@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from labelnoise.analyze.summary import summarize
+from labelnoise.analyze.summary import analyze
 from labelnoise.linearize.two_layer import linearize
 from labelnoise.plot.parts.style import CellData, save
 from labelnoise.simulate.run import simulate
@@ -27,10 +27,7 @@ def make_cell(seeds, *, grid=(), experiment="small", linearised=False, **setting
     chosen = Settings(**(SMALL | settings))
     parts = [part for part in (list(seeds)[:1], list(seeds)[1:]) if part]
     blocks = [simulate(chosen, part) for part in parts]
-    runs = xr.concat(blocks, "seed", data_vars="minimal", coords="minimal", compat="override")
-    analysis = summarize(
-        runs, width=chosen.width, eta=chosen.eta, lazy_threshold=0.1, alignment_onset=0.25
-    )
+    analysis, _ = analyze(chosen, blocks, lazy_threshold=0.1, alignment_onset=0.25)
     return CellData(
         experiment=experiment,
         grid={name: getattr(chosen, name) for name in grid},

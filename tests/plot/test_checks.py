@@ -110,7 +110,6 @@ REFUSED = [
     (figure("scaling", "width"), "mine", ["width has eta_unit: 1/m", "needs 1,"]),
     (figure("phase_diagram", "two_phases"), "mine", ["two_phases", "varies sigma"]),
     (figure("phase_diagram", "scaling_width"), "mine", ["scaling_width", "varies width"]),
-    (figure("phase_diagram", "phase_sgd", eta_unit="1/m"), "mine", ["eta_unit: 1/m", "needs 1,"]),
     (figure("figure1", "generalisation", grid={"tau": [0.1]}), "mine", ["tau: 0", "[0.1]"]),
     (
         figure("figure1", "generalisation", grid={"tau": [0, 0.1], "momentum": [0, 0.5]}),

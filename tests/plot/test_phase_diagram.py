@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -252,3 +253,21 @@ def test_the_same_cells_give_the_same_bytes(case, tmp_path):
     for kind in kinds:
         one = (tmp_path / f"one.{kind}").read_bytes()
         assert one and one == (tmp_path / f"two.{kind}").read_bytes(), kind
+
+
+def test_a_learning_rate_in_units_of_1_over_m_is_the_same_learning_rate():
+    """The limit, the contours and the axis are of η, in whatever unit it was written."""
+    written = []
+    for cell in sgd():
+        (analysis,) = cell.analyze
+        width = cell.settings["width"]
+        along = [eta * width for eta in ETA]
+        settings = dict(cell.settings) | {"eta": along[0], "eta_unit": "1/m"}
+        data = analysis.assign_coords(eta=along)
+        written.append(
+            CellData(cell.experiment, cell.grid, {"eta": along}, settings, analyze=[data])
+        )
+    one, other = draw(sgd(), Options()), draw(written, Options())
+    pd.testing.assert_frame_equal(one.numbers, other.numbers)
+    assert one.text == other.text
+    assert "below it 0 of" in one.text  # the limit is where it was

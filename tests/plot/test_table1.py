@@ -5,21 +5,31 @@ import pytest
 from labelnoise.plot.figures.table1 import COLUMNS, Options, draw
 from labelnoise.plot.parts.style import CellData
 
-from .cells import assert_renders, make_cell
+from .cells import SMALL, assert_renders, make_cell
 
 SCALED = {"sigma": (2.0, 4.0, 8.0), "eta": (0.002, 0.004, 0.008), "width": (20, 30, 45)}
 
 
-def everything() -> list[CellData]:
+def everything(unit: float | None = None) -> list[CellData]:
+    """All cells of the table; with η of the SGD runs in units of 1/m where there is a unit m."""
+
+    def written(eta: float) -> dict[str, object]:
+        return {"eta": eta} if unit is None else {"eta": eta * unit, "eta_unit": "1/m"}
+
+    eta = float(SMALL["eta"])
     cells = [
-        make_cell([0, 1], experiment="two_phases", grid=["sigma"], sigma=sigma, trace_steps=20)
+        make_cell(
+            *([0, 1],),
+            **{"experiment": "two_phases", "grid": ["sigma"], "sigma": sigma, "trace_steps": 20},
+            **written(eta),
+        )
         for sigma in (0.0, 4.0)
     ]
     for name, values in SCALED.items():
-        cells += [
-            make_cell([0, 1], experiment=f"scaling_{name}", grid=[name], **{name: value})
-            for value in values
-        ]
+        for value in values:
+            own = {"eta": eta} if name == "width" else written(value if name == "eta" else eta)
+            given = own | ({name: value} if name != "eta" else {})
+            cells.append(make_cell([0, 1], experiment=f"scaling_{name}", grid=[name], **given))
     chain = {"algorithm": "oscillation", "sigma": 0.0}
     cells.append(make_cell([0, 1], experiment="oscillation", **chain))
     descent = {"algorithm": "gd", "sigma": 0.0, "initialisation": "small"}
@@ -104,3 +114,15 @@ def test_the_same_cells_give_the_same_bytes(tmp_path):
         save(draw(CELLS, Options()), *(tmp_path / f"{name}.{kind}" for kind in kinds))
     for kind in kinds:
         assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
+
+
+def test_a_learning_rate_in_units_of_1_over_m_is_the_same_learning_rate(drawing):
+    """Every row compares η with what the theory says of η, in whatever unit it was written."""
+    written = draw(everything(float(SMALL["width"])), Options())
+    assert written.numbers["verdict"].tolist() == drawing.numbers["verdict"].tolist()
+    assert written.numbers["setting"].tolist() == drawing.numbers["setting"].tolist()
+    for before, after in zip(drawing.numbers["values"], written.numbers["values"], strict=True):
+        pairs = [dict(part.rsplit("=", 1) for part in text.split("; ")) for text in (before, after)]
+        assert pairs[0].keys() == pairs[1].keys()
+        for name, value in pairs[0].items():
+            assert float(pairs[1][name]) == pytest.approx(float(value), rel=1e-4, nan_ok=True)

@@ -78,7 +78,7 @@ class Project:
         """One cell of the experiment `grid`: trajectories and their analysis."""
         recipe = {
             "experiment": "grid",
-            "grid": {"sigma": sigma},
+            "grid": [["sigma", sigma]],
             "together": {},
             "settings": {"sigma": sigma, "eta": 0.001, "schedule": None},
         }

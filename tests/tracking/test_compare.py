@@ -1,6 +1,8 @@
 """`labelnoise compare` and the README's search expression show the grid at once."""
 
 import csv
+import json
+import os
 import re
 from pathlib import Path
 
@@ -51,6 +53,42 @@ def test_seeds_are_averaged_and_rows_sorted(
     header, *rows = table(capsys.readouterr().out)
     assert header == ["sigma", "final_alignment_mean", "runs"]
     assert rows == [["16", "1.605", "2"], ["4", "0.405", "2"], ["0.5", "0.055", "2"]]
+
+
+@pytest.mark.parametrize("verb", ["analyze", "simulate"])
+def test_runs_whose_files_are_gone_are_left_out_and_counted(
+    logged: Project, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    for stem in ("simulate/grid/sigma=4.0/block=0", "analyze/grid/sigma=4.0"):
+        Path(f"results/{stem}.json").unlink()
+    other = Project(logged.folder.parent / "other")  # logs to the same store
+    other.cell(0.5)
+    assert other.track(logged.uri) == 0
+    os.chdir(logged.folder)
+    capsys.readouterr()
+    assert main(["compare", "grid", "--verb", verb]) == 0
+    out, err = capsys.readouterr()
+    assert [(row[0], row[-1]) for row in table(out)[1:]] == [("0.5", "2"), ("16", "2")]
+    left, every = {"analyze": (2, 4), "simulate": (4, 8)}[verb]
+    assert err == f"left out are {left} of {every} runs, which are of no file in results now\n"
+
+
+@pytest.mark.parametrize("verb", ["analyze", "simulate"])
+def test_cells_that_the_configuration_no_longer_has_are_left_out(
+    logged: Project, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    grid = {"verb": "simulate", "grid": {"sigma": [0.5, 16.0]}, "seeds": 2, "seeds_per_job": 2}
+    figures = {"scaling": {"experiments": ["grid"]}}
+    Path("config.yaml").write_text(json.dumps({"experiments": {"grid": grid}, "figures": figures}))
+    capsys.readouterr()
+    assert main(["compare", "grid", "--verb", verb, "--configfile", "config.yaml"]) == 0
+    out, err = capsys.readouterr()
+    assert [(row[0], row[-1]) for row in table(out)[1:]] == [("0.5", "2"), ("16", "2")]
+    assert "left out are" in err and "no cell in config.yaml" in err
+    assert main(["compare", "grid", "--verb", verb]) == 0
+    assert len(table(capsys.readouterr().out)) == 4
+    assert main(["compare", "grid", "--configfile", "none.yaml"]) == 1
+    assert "none.yaml" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service import client as service
 
-from labelnoise.tracking import stores
+from labelnoise.tracking import runs, stores
+from labelnoise.tracking.records import all_logged
 
 from .conftest import Project, Server
 from .test_runs import FILES
@@ -188,6 +191,111 @@ def test_a_damaged_file_is_named_and_the_others_are_logged(
     path.write_bytes(whole_file)
     assert project.track() == 0
     assert whole(project)
+
+
+def test_stray_files_do_not_matter(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    cell = project.folder / "results/simulate/grid/sigma=4.0"
+    shutil.copy(cell / "block=0.json", cell / "block=0 (copy).json")
+    shutil.copytree(cell, cell.with_name("sigma=4.0 old"))
+    (cell / "._block=0.json").write_bytes(b"\0\5\x16\7")
+    (cell / ".ipynb_checkpoints").mkdir()
+    (cell / ".ipynb_checkpoints/block=0-checkpoint.json").write_text("{")
+    (cell / "notes.json").write_text("[1]")
+    (cell / "half.json").write_text("{")
+    assert project.track() == 0
+    assert capfd.readouterr().err == ""
+    assert whole(project)
+    assert all_logged(Path("results"), project.uri)
+
+
+def test_folders_that_are_links_are_followed(project: Project, tmp_path: Path) -> None:
+    simulated = project.folder / "results/simulate/grid"
+    simulated.rename(tmp_path / "disk")
+    simulated.symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/circle").symlink_to(tmp_path / "disk")
+    assert project.track() == 0
+    assert whole(project)
+
+
+def test_a_deleted_experiment_is_restored(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert project.track() == 0
+    client = MlflowClient(project.uri)
+    client.delete_experiment(client.get_experiment_by_name("grid").experiment_id)
+    project.figure("another", [])
+    capfd.readouterr()
+    assert project.track() == 0
+    line = "MLflow: experiment grid had been deleted there; it is restored\n"
+    assert capfd.readouterr().err == line
+    assert project.artifacts() == sorted([*FILES, "results/figures/another.pdf"])
+    assert project.track() == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_what_was_outdated_stays_deleted_when_its_experiment_is_restored(
+    project: Project,
+) -> None:
+    assert project.track() == 0
+    project.cell(4.0)
+    path = project.folder / "results/simulate/grid/sigma=4.0/block=0.json"
+    path.write_text(path.read_text().replace("c0de", "c1de"))
+    assert project.track() == 0
+    client = MlflowClient(project.uri)
+    client.delete_experiment(client.get_experiment_by_name("grid").experiment_id)
+    assert project.track() == 0
+    assert whole(project)
+
+
+def test_a_long_description_is_cut_and_attached(project: Project) -> None:
+    caption = "\n".join(f"line {number} of a long table" for number in range(500))
+    project.figure("table", [], caption)
+    assert project.track() == 0
+    (run,) = [run for run in project.runs() if run.info.run_name == "table"]
+    note = run.data.tags["mlflow.note.content"]
+    assert len(note) <= 8000
+    start, end = note.split("\n\n… ")
+    assert caption.startswith(f"{start}\n") and "`note.md`" in end
+    attached = MlflowClient(project.uri).download_artifacts(run.info.run_id, "note.md")
+    assert caption in Path(attached).read_text(encoding="utf-8")
+    assert all(len(value) <= 8000 for run in project.runs() for value in run.data.tags.values())
+    assert runs.shortened("x" * 8000) == "x" * 8000
+    words = runs.shortened("word " * 2000)
+    assert len(words) <= 8000 and words.split("\n\n")[0].endswith("word")
+    assert len(runs.shortened("x" * 8001)) == 8000
+
+
+def test_one_record_that_cannot_be_logged_costs_that_record_alone(
+    project: Project, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = MlflowClient.log_artifact
+    bad = "results/analyze/grid/sigma=0.5"
+    why = "value too long for type character varying(8000)"
+
+    def refuse(self, run_id, path, *more):  # type: ignore[no-untyped-def]
+        if path == f"{bad}.json":
+            raise MlflowException(why)
+        return original(self, run_id, path, *more)
+
+    for _ in range(2):  # not forgotten the next time
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, "log_artifact", refuse)
+            assert project.track() == 1
+        err = capfd.readouterr().err
+        assert (
+            err
+            == f"MLflow: not logged: {bad}.nc: value too long for type character varying(8000)\n"
+        )
+        there = {
+            run.data.tags["labelnoise.artifact"]
+            for run in project.runs()
+            if "labelnoise.record" in run.data.tags
+        }
+        assert there == set(FILES) - {f"{bad}.nc"}
+        assert not all_logged(Path("results"), project.uri)
+    assert project.track() == 0
+    assert whole(project)
+    assert all_logged(Path("results"), project.uri)
 
 
 def a_process(folder: Path, uri: str) -> None:

@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from labelnoise.tracking.records import FOLDERS
 from labelnoise.tracking.runs import made_this, used_this
+from labelnoise.workflow.layout import FOLDERS
 
 from .conftest import Project
 
@@ -102,4 +102,6 @@ def test_a_moved_folder_is_logged_anew_where_it_is_now(project: Project, tmp_pat
 
 def test_every_verb_has_a_folder() -> None:
     rules = Path(__file__).parents[2] / "workflow/rules"
-    assert {path.stem for path in rules.glob("*.smk")} - {"common", "track"} == set(FOLDERS)
+    assert {path.stem for path in rules.glob("*.smk")} - {"common", "hooks", "track"} == set(
+        FOLDERS
+    )

@@ -127,7 +127,7 @@ PROSE = [
     ("labelnoise/tracking/curves.py", "POINTS = 51", "POINTS = 101"),
     ("labelnoise/workflow/job.py", "PACE = 5.0", "PACE = 7.0"),
     # what the configuration does not use
-    ("labelnoise/simulate/cuda_engine.py", "MOST_NEURONS = 256", "MOST_NEURONS = 128"),
+    ("labelnoise/simulate/triton_engine.py", "weights // 512", "weights // 256"),
 ]
 
 

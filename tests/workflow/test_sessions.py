@@ -7,6 +7,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,55 @@ def test_calls_that_begin_together_look_around_one_after_the_other() -> None:
     assert list(CALLS.iterdir()) == []
     os.close(one)
     assert other.communicate(timeout=60) == ("[]\n", "")
+
+
+def test_a_process_does_not_wait_for_itself(tmp_path: Path) -> None:
+    """Snakemake's API, used again and again in a notebook, also in another folder and back."""
+    (tmp_path / "other").mkdir()
+    code = (
+        "import json, os; from labelnoise.workflow.sessions import begin; told = begin() + begin();"
+        "os.chdir('other'); told += begin(); os.chdir('..'); told += begin();"
+        "print(json.dumps([told, os.environ['LABELNOISE_CALL']]), flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    timer = threading.Timer(30, process.kill)
+    timer.start()
+    line = process.stdout.readline()
+    timer.cancel()
+    assert line, "it waited for itself"
+    (file,) = CALLS.iterdir()
+    assert json.loads(line) == [[], f"{platform.node()}:{file.resolve()}"]
+    (told,) = begin()  # and is still seen by others
+    assert f"process {process.pid}" in told
+    process.communicate("\n", timeout=30)
+    assert list(CALLS.iterdir()) == list(Path("other", CALLS).iterdir()) == []
+
+
+def test_a_call_whose_file_was_removed_says_so_again() -> None:
+    code = (
+        "import shutil; from labelnoise.workflow.sessions import begin; begin();"
+        "shutil.rmtree('.snakemake'); begin(); print('.snakemake', flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stdout.readline()
+    (told,) = begin()
+    assert "is at work in this folder" in told
+    end(process, signal.SIGKILL)
+
+
+def test_where_python_has_no_fcntl() -> None:
+    """As on Windows: a call begins, and a job runs, without these locks."""
+    code = (
+        "import sys; sys.modules['fcntl'] = None; from labelnoise.workflow import sessions;"
+        "print(sessions.begin()); sessions._wait_for_end(sessions.Path('gone'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
 def test_a_lock_that_no_killed_call_left_is_not_touched() -> None:

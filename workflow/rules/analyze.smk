@@ -5,7 +5,7 @@ ANALYZE = layout.analysis("{experiment}", "{cell}")
 
 rule analyze:
     input:
-        unpack(inputs_of("analyze")),
+        unpack(JOBS.inputs("analyze")),
     output:
         data=f"{ANALYZE}.nc",
         record=f"{ANALYZE}.json",
@@ -16,7 +16,7 @@ rule analyze:
     conda:
         "../../environment.yml"
     params:
-        recipe=recipe_of("analyze"),
+        recipe=JOBS.recipe("analyze"),
     message:
         "analyze {wildcards.experiment} {wildcards.cell}"
     script:

@@ -23,7 +23,7 @@ rule download:
 
 rule images:
     input:
-        images_input,
+        JOBS.images_inputs,
     output:
         data=f"{layout.images('{source}')}.nc",
         record=f"{layout.images('{source}')}.json",
@@ -34,7 +34,7 @@ rule images:
     conda:
         "../../environment.yml"
     params:
-        recipe=images_recipe,
+        recipe=JOBS.images_recipe,
     message:
         "images {wildcards.source}"
     script:

@@ -5,7 +5,7 @@ LINEARIZE = layout.block("linearize", *BLOCK)
 
 rule linearize:
     input:
-        unpack(inputs_of("linearize")),
+        unpack(JOBS.inputs("linearize")),
     output:
         data=f"{LINEARIZE}.nc",
         record=f"{LINEARIZE}.json",
@@ -17,11 +17,11 @@ rule linearize:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=gpus_of("linearize"),
+        gpu=JOBS.gpus("linearize"),
         device=CONFIG.device,
-        ntk_memory=ntk_memory,
+        ntk_memory=JOBS.ntk_memory,
     params:
-        recipe=recipe_of("linearize"),
+        recipe=JOBS.recipe("linearize"),
     message:
         "linearize {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

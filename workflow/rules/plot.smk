@@ -5,7 +5,7 @@ FIGURE = layout.figure("{figure}")
 
 rule plot:
     input:
-        plot_input,
+        JOBS.figure_inputs,
     output:
         pdf=f"{FIGURE}.pdf",
         png=report(
@@ -29,7 +29,7 @@ rule plot:
     conda:
         "../../environment.yml"
     params:
-        recipe=plot_recipe,
+        recipe=JOBS.figure_recipe,
     message:
         "plot {wildcards.figure}"
     script:

@@ -5,7 +5,7 @@ PRUNE = layout.block("prune", *BLOCK)
 
 rule prune:
     input:
-        unpack(inputs_of("prune")),
+        unpack(JOBS.inputs("prune")),
     output:
         data=f"{PRUNE}.nc",
         record=f"{PRUNE}.json",
@@ -17,10 +17,10 @@ rule prune:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=gpus_of("prune"),
+        gpu=JOBS.gpus("prune"),
         device=CONFIG.device,
     params:
-        recipe=recipe_of("prune"),
+        recipe=JOBS.recipe("prune"),
     message:
         "prune {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

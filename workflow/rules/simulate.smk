@@ -15,10 +15,10 @@ rule simulate:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=gpus_of("simulate"),
+        gpu=JOBS.gpus("simulate"),
         device=CONFIG.device,
     params:
-        recipe=recipe_of("simulate"),
+        recipe=JOBS.recipe("simulate"),
     message:
         "simulate {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

@@ -5,7 +5,7 @@ TRAIN = layout.block("train", *BLOCK)
 
 rule train:
     input:
-        unpack(inputs_of("train")),
+        unpack(JOBS.inputs("train")),
     output:
         data=f"{TRAIN}.nc",
         weights=f"{TRAIN}.safetensors",
@@ -18,11 +18,11 @@ rule train:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=gpus_of("train"),
+        gpu=JOBS.gpus("train"),
         device=CONFIG.device,
-        ntk_memory=ntk_memory,
+        ntk_memory=JOBS.ntk_memory,
     params:
-        recipe=recipe_of("train"),
+        recipe=JOBS.recipe("train"),
     message:
         "train {wildcards.experiment} {wildcards.cell}, seeds of block {wildcards.block}"
     script:

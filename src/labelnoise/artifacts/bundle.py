@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from labelnoise.config.modules import module_file
+from labelnoise.workflow import layout
 
 from .provenance import file_digest, origin
 from .store import record_of, replacing, write_json, write_text
@@ -69,11 +70,11 @@ def lineage(figure: str) -> list[dict[str, Any]]:
     Raises:
         BundleError: the figure is not made, or a file is not the one of its record.
     """
-    start = f"results/figures/{figure}.csv"
+    start = f"{layout.figure(figure)}.csv"
     if not Path(start).is_file() or record_of(start) is None:
-        made = sorted(path.stem for path in Path("results/figures").glob("*.csv"))
+        made = sorted(path.stem for path in Path(start).parent.glob("*.csv"))
         raise BundleError(
-            f"results/figures/{figure}.csv is not there, or has no record; made are "
+            f"{start} is not there, or has no record; made are "
             f"{', '.join(made) or 'no figures'}. First run: snakemake {figure}"
         )
     records: dict[Path, dict[str, Any]] = {}
@@ -150,6 +151,12 @@ def configuration(figure: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         "device": "auto" if on_gpu else "cpu",
         "tracking": {"enabled": False},
     }
+
+
+def as_json(config: Mapping[str, Any]) -> str:
+    """A configuration as a file; a grid's keys stay in their order, which is that of its paths."""
+    # JSON is YAML, and Snakemake reads it first
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
 def packages() -> dict[str, str]:
@@ -240,8 +247,7 @@ def bundle(figure: str) -> Path:
         folder = Path(temporary)
         _copy_code(folder / "code")
         _copy_networks(networks, folder / "code")
-        # JSON is YAML, and Snakemake reads it first
-        write_json(config, folder / "code/config/config.yaml")
+        write_text(as_json(config), folder / "code/config/config.yaml")
         _check_current(folder / "code", figure, records)
         shutil.rmtree(folder / "code/.snakemake", ignore_errors=True)
         for cache in list(folder.rglob("__pycache__")):
@@ -292,6 +298,6 @@ def bundle(figure: str) -> Path:
             },
         }
         write_json(manifest, folder / "bundle.json")
-        target = Path("results", "bundles", f"{figure}.zip")
+        target = Path(layout.bundle(figure))
         _write_zip(folder, target)
     return target

@@ -1,6 +1,7 @@
 """Artifacts on disk: netCDF-4 files that are whole or not there, and the records beside them."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,13 +26,55 @@ class ArtifactError(ValueError):
     """A file that is not the artifact it should be: damaged, foreign or of another version."""
 
 
+class LockError(ArtifactError):
+    """A file that may be whole, on a file system that refuses the locks of the HDF5 library."""
+
+
 def record_of(path: str | Path) -> Path | None:
     """The record of the job that made a file; None for a file that the workflow did not make."""
-    # a download's record carries its whole name
-    for record in (Path(f"{path}.json"), Path(path).with_suffix(".json")):
+    for record in records_for(path):
         if record.is_file() and str(record) != str(path):
             return record
     return None
+
+
+def records_for(path: str | Path) -> tuple[Path, Path]:
+    """Where the record of a file may be: a download's carries the file's whole name."""
+    return Path(f"{path}.json"), Path(path).with_suffix(".json")
+
+
+def files_under(folder: Path) -> list[Path]:
+    """All files under a folder, sorted, also behind links to folders; each folder once.
+
+    Hidden files and folders are left out: they are being written, or are those of editors,
+    notebooks and desktops.
+    """
+    base = folder.resolve()
+    seen, waiting, found = {base}, [folder], []
+    links: list[Path] = []
+    while waiting or links:
+        # what is really here goes first, so that it has its own name and not a link's
+        here = waiting.pop() if waiting else links.pop(0)
+        if here.is_symlink() and here != folder:
+            target = here.resolve()
+            if target in seen or target in base.parents:  # a circle
+                continue
+            seen.add(target)
+        try:
+            entries = [entry for entry in os.scandir(here) if entry.name[0] != "."]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for entry in entries:
+            path = here / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if path.resolve() not in seen:
+                    seen.add(path.resolve())
+                    waiting.append(path)
+            elif entry.is_dir():
+                links.append(path)
+            elif entry.is_file():
+                found.append(path)
+    return sorted(found)
 
 
 @contextlib.contextmanager
@@ -86,6 +129,15 @@ def _chunk(dim: str, size: int) -> int:
     return min(size, largest.get(dim, size))
 
 
+def _without_locks() -> None:
+    """Let HDF5 take no locks, unless the user says otherwise; before its library starts.
+
+    Artifacts are renamed into place whole, so nobody reads what another writes. Without locks they
+    work on file systems that have none, as some NFS.
+    """
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+
 def write_dataset(
     data: "xr.Dataset",
     path: Path,
@@ -128,6 +180,7 @@ def write_dataset(
         for name, variable in data.variables.items()
         if variable.ndim and variable.size
     }
+    _without_locks()
     with replacing(path) as temporary:
         try:
             data.assign_attrs(attributes).to_netcdf(
@@ -141,12 +194,29 @@ def write_dataset(
             ) from error
 
 
+def _lock_refused(path: Path) -> str | None:
+    """Why a file cannot be locked at all; the HDF5 library does not say that it was this."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            return error.strerror
+    return None
+
+
 def open_dataset(path: Path) -> "xr.Dataset":
     """Open an artifact lazily; the caller closes it (or uses it as a context manager).
 
     Raises:
         ArtifactError: it cannot be read, or is not of this schema version.
+        LockError: it cannot be read, and the file system refuses locks.
     """
+    _without_locks()
     import xarray as xr
 
     try:
@@ -154,6 +224,12 @@ def open_dataset(path: Path) -> "xr.Dataset":
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
+        refused = _lock_refused(path)
+        if refused:
+            raise LockError(
+                f"{path}: the file system refuses locks ({refused}); run with "
+                "HDF5_USE_FILE_LOCKING=FALSE in the environment"
+            ) from error
         raise ArtifactError(
             f"{path}: not a readable netCDF-4 file ({error}); delete it and run again"
         ) from error

@@ -5,17 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labelnoise.tracking.records import FOLDERS
+from labelnoise.workflow.layout import DOWNLOADS, FIGURE_KINDS, FOLDERS, log
 
 from .provenance import file_digest
-from .store import ArtifactError, open_dataset
+from .store import ArtifactError, LockError, files_under, open_dataset, records_for
 
-DOWNLOADS = "downloads"
-GIVEN = ("figures", DOWNLOADS)
+GIVEN = (FOLDERS["plot"], DOWNLOADS)
 """Folders into which a person may put files: what has no record there is not removed."""
 
-KINDS = {".nc", ".safetensors", ".pdf", ".png", ".csv", ".md", ".gz"}
-"""What artifacts end in."""
+KINDS = {
+    FOLDERS["train"]: {".nc", ".safetensors"},
+    FOLDERS["plot"]: {f".{kind}" for kind in FIGURE_KINDS},
+    DOWNLOADS: {".gz"},
+}
+"""What artifacts end in, by their folder; elsewhere in .nc."""
 
 HEAL = "`labelnoise verify --remove`"
 STRAY = "move it away if it is yours, else delete it"
@@ -51,27 +54,37 @@ class Report:
         checked: how many artifacts were compared with their digest.
         damaged: the jobs whose files are.
         strays: a line on each file that no record names, and that may be a person's.
+        notes: a line on each file that is right, and that cannot be used here.
     """
 
     checked: int = 0
     damaged: list[Made] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def _everything(results: Path) -> list[Made]:
     """What each job made, by the files that are there."""
     found: dict[Path, Made] = {}
+    known = {".json", ".nc"}.union(*KINDS.values())
     for folder in (*FOLDERS.values(), DOWNLOADS):
-        # a name with a dot in front is a file that is being written
-        paths = [p for p in sorted((results / folder).rglob("*")) if p.name[0] != "."]
+        paths = files_under(results / folder)
         found |= {path: Made(path) for path in paths if path.suffix == ".json"}
         for path in paths:
-            if path.suffix in KINDS:
-                # a download's record carries its whole name
-                record = path.with_name(f"{path.name}.json")
-                record = record if record in found else path.with_suffix(".json")
+            if path.suffix in known - {".json"}:
+                whole, short = records_for(path)
+                record = whole if whole in found else short
                 found.setdefault(record, Made(record)).files.add(path)
     return list(found.values())
+
+
+def _is_ours(path: Path, record: Path) -> bool:
+    """Whether a file without a readable record is a job's for certain: its log is there.
+
+    A person's copy or own file beside the results has another name, and so no log.
+    """
+    stem = str(record.with_suffix("")).removesuffix(".tar.gz")
+    return Path(log(stem)).is_file() and path.suffix in KINDS.get(record.parts[1], {".nc"})
 
 
 def _recorded(made: Made, strays: list[str]) -> dict[Path, str]:
@@ -80,14 +93,28 @@ def _recorded(made: Made, strays: list[str]) -> dict[Path, str]:
         content = json.loads(made.record.read_text(encoding="utf-8"))
         digests = {Path(path): str(digest) for path, digest in content["artifacts"].items()}
     except FileNotFoundError:
-        ours = made.record.parts[1] not in GIVEN
         for path in sorted(made.files):
             line = f"{path}: found no record, expected {made.record}; "
-            made.problems += [line + HEAL] * ours
-            strays += [line + STRAY] * (not ours)
+            if made.record.parts[1] not in GIVEN and _is_ours(path, made.record):
+                made.problems.append(line + HEAL)
+            else:
+                made.files.remove(path)
+                strays.append(line + STRAY)
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        made.problems.append(f"{made.record}: found no readable record ({error}); {HEAL}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        theirs = {path for path in made.files if not _is_ours(path, made.record)}
+        made.files -= theirs
+        if made.files:
+            made.problems.append(f"{made.record}: found no readable record ({error}); {HEAL}")
+        else:
+            strays.append(f"{made.record}: found no record in it ({error}); {STRAY}")
+        strays += [f"{path}: found no readable record; {STRAY}" for path in sorted(theirs)]
+        return {}
+    foreign = sorted(str(path) for path in digests if made.record not in records_for(path))
+    if foreign:  # a copy, or renamed
+        strays.append(f"{made.record}: found the record of {foreign[0]}; {STRAY}")
+        strays += [f"{path}: found a file without a record; {STRAY}" for path in sorted(made.files)]
+        made.files = set()
         return {}
     for path in sorted(digests.keys() - made.files):
         made.problems.append(f"{path}: found no file, expected sha256 {digests[path]}; {HEAL}")
@@ -98,11 +125,13 @@ def _recorded(made: Made, strays: list[str]) -> dict[Path, str]:
     return there
 
 
-def _unreadable(path: Path) -> str | None:
-    """Why a netCDF file cannot be used; None if it can, or is none."""
+def _unreadable(path: Path, notes: list[str]) -> str | None:
+    """Why a netCDF file cannot be used; None if it can, or is none, or is not to blame."""
     if path.suffix == ".nc":
         try:
             open_dataset(path).close()
+        except LockError as error:
+            notes.append(str(error))
         except ArtifactError as error:
             return str(error).removeprefix(f"{path}: ").partition("; ")[0]
     return None
@@ -126,7 +155,7 @@ def verify(results: Path) -> Report:
         digests = pool.map(file_digest, [path for _, path, _ in expected])
         for (made, path, digest), found in zip(expected, digests, strict=True):
             report.checked += 1
-            why = _unreadable(path)
+            why = _unreadable(path, report.notes)
             if found != digest:
                 what = f" ({why})" if why else ""
                 made.problems.append(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from labelnoise.simulate.settings import Settings
 from labelnoise.train.settings import TrainSettings
 
-from .models import Analysis, Experiment, FigureEntry, File, Images, Tracking
+from .models import RULES, Analysis, Experiment, FigureEntry, File, Images, Tracking
 from .validation import check, show, suggest
 
 SETTINGS: Mapping[str, type[Settings] | type[TrainSettings]] = {
@@ -95,9 +95,24 @@ class Config:
         every = (cell for cells in self.cells.values() for cell in cells)
         return {(cell.experiment, cell.path): cell for cell in every}
 
-    def cell(self, experiment: str, path: str) -> Cell:
-        """The cell of an experiment with this path."""
-        return self._by_path[experiment, path]
+    def job(self, experiment: str, path: str, block: str | None) -> tuple[Cell, int | None]:
+        """The cell of an experiment with this path, and the number of a block of its seeds.
+
+        Raises:
+            LookupError: there is no such cell, or no such block.
+        """
+        cell = self._by_path.get((experiment, path))
+        if cell is None:
+            paths = [cell.path for cell in self.cells[experiment]]
+            raise LookupError(f"experiment {experiment} has no cell {path}; {suggest(path, paths)}")
+        if block is None:
+            return cell, None
+        if int(block) >= len(cell.blocks):
+            raise LookupError(
+                f"{experiment}/{path} has no block {block} of seeds; the last one is "
+                f"{len(cell.blocks) - 1}"
+            )
+        return cell, int(block)
 
 
 def _expand(name: str, experiment: Experiment, problems: list[str]) -> tuple[Cell, ...]:
@@ -184,13 +199,19 @@ def _check_figure(
     name: str,
     entry: FigureEntry,
     experiments: Collection[object],
+    removed: Collection[object],
     cells: Mapping[str, tuple[Cell, ...]],
     problems: list[str],
 ) -> Figure | None:
     """Check what a figure names; its options come back with the module's defaults filled in."""
     where = f"figures.{name}"
     for experiment in entry.experiments:
-        if experiments and experiment not in experiments:
+        if experiment in removed:
+            problems.append(
+                f"{where}.experiments: {experiment} is taken out (experiments.{experiment} is "
+                f"null); take it out here too, or set {where}: null"
+            )
+        elif experiments and experiment not in experiments:
             hint = suggest(experiment, experiments)
             problems.append(f"{where}.experiments: no experiment {show(experiment)}; {hint}")
     if len(set(entry.experiments)) < len(entry.experiments):
@@ -232,7 +253,8 @@ def load(raw: Mapping[str, Any]) -> Config:
     """Check a configuration and expand its grids.
 
     Args:
-        raw: the configuration as read from YAML.
+        raw: the configuration as read from YAML; an experiment, a figure or a key of a grid that is
+            null is taken out.
 
     Raises:
         ConfigError: with one line for each mistake.
@@ -240,12 +262,22 @@ def load(raw: Mapping[str, Any]) -> Config:
     problems: list[str] = []
     sections = {key: value for key, value in raw.items() if key not in ("experiments", "figures")}
     nested: dict[str, dict[str, Any]] = {"experiments": {}, "figures": {}}
+    removed: set[object] = set()
     for section, model in (("experiments", Experiment), ("figures", FigureEntry)):
-        if not isinstance(raw.get(section), Mapping) or not raw[section]:
+        given = raw.get(section)
+        if not isinstance(given, Mapping) or all(value is None for value in given.values()):
             found = f"got {show(raw[section])}" if section in raw else "is missing"
             problems.append(f"{section}: {found}; give at least one, as a mapping of names to keys")
             continue
-        for name, value in raw[section].items():
+        for name, value in given.items():
+            if value is None:  # an overlay takes it out
+                removed |= {name} if section == "experiments" else set()
+                continue
+            if name in RULES:
+                problems.append(f"{section}.{name}: {name} is a rule of the workflow; rename it")
+            if isinstance(value, Mapping) and isinstance(value.get("grid"), Mapping):
+                grid = {key: values for key, values in value["grid"].items() if values is not None}
+                value = {**value, "grid": grid}
             nested[section][name] = check(model, value, f"{section}.{name}", problems)
     top = check(File, sections | {"experiments": {}, "figures": {}}, "", problems)
     for section, entries in nested.items():
@@ -259,7 +291,7 @@ def load(raw: Mapping[str, Any]) -> Config:
     entries = {k: v for k, v in nested["figures"].items() if v}
     # one that is there but wrong is not said to be missing
     names = nested["experiments"].keys()
-    checked = {k: _check_figure(k, v, names, cells, problems) for k, v in entries.items()}
+    checked = {k: _check_figure(k, v, names, removed, cells, problems) for k, v in entries.items()}
     if problems or top is None:
         raise ConfigError("\n".join(problems))
     figures = {name: figure for name, figure in checked.items() if figure}
@@ -281,12 +313,21 @@ def schema() -> dict[str, Any]:
             properties=settings
             if key == "settings"
             else {
-                name: {"type": "array", "minItems": 1, "items": item}
+                name: {"type": ["array", "null"], "minItems": 1, "items": item}
                 for name, item in settings.items()
             },
         )
     document["title"] = "labelnoise configuration"
-    # an overlay file (config/smoke.yaml) holds only what differs
+    # an overlay file (config/smoke.yaml) holds only what differs, and takes out what is null
+    for section in ("experiments", "figures"):
+        for part in ("additionalProperties", "patternProperties"):
+            forms = document["properties"][section].get(part)
+            if isinstance(forms, dict):
+                node = {"": forms} if part == "additionalProperties" else forms
+                for pattern, form in node.items():
+                    node[pattern] = {"anyOf": [form, {"type": "null"}]}
+                if part == "additionalProperties":
+                    document["properties"][section][part] = node[""]
     for definition in (document, *document["$defs"].values()):
         definition.pop("required", None)
     return document

@@ -1,9 +1,11 @@
 """The models of a configuration file: its sections, their keys, defaults and ranges."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -12,13 +14,18 @@ from pydantic import (
     field_validator,
 )
 
-from .fields import Count, Flag, Real
+from .fields import Count, Flag, Real, whole
+
+RULES = frozenset(
+    ["all", "download", "images", "simulate", "train", "linearize", "prune", "analyze"]
+).union(["plot", "track"])
+"""Targets that no experiment or figure may be called: the workflow's own rules."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32), BeforeValidator(whole)]
 # tagged, so that a mistake is reported against the one form that was meant
 Seeds = Annotated[
-    Annotated[int, Field(strict=True, ge=1, lt=2**20), Tag("(count)")]
+    Annotated[int, Field(strict=True, ge=1, lt=2**20), BeforeValidator(whole), Tag("(count)")]
     | Annotated[list[Seed], Field(min_length=1), Tag("(list)")],
     Discriminator(lambda value: "(list)" if isinstance(value, list) else "(count)"),
 ]
@@ -108,6 +115,17 @@ class Images(_Model):
         ".tar.gz of `train/{class}/{number}.jpg` and `test/…`; left out: the official one is "
         "downloaded when it is needed",
     )
+
+    @field_validator("cifar10")
+    @classmethod
+    def _is_a_plain_path(cls, path: str | None) -> str | None:
+        # Snakemake takes braces for wildcards, and what is repeated 20 times for a cycle
+        if path is not None and re.search(r"[{}]|(.+?)\1{19}", path):
+            raise ValueError(
+                f"{path} has braces, or the same letters 20 times in a row, which Snakemake cannot "
+                "take; rename it"
+            )
+        return path
 
 
 class Tracking(_Model):

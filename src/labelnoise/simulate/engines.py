@@ -18,7 +18,7 @@ from .settings import Settings
 ENGINES: Mapping[str, str] = {
     "compiled": "labelnoise.simulate.compiled_engine:CompiledEngine",
     "torch": "labelnoise.simulate.torch_engine:TorchEngine",
-    "cuda": "labelnoise.simulate.cuda_engine:CudaEngine",
+    "cuda": "labelnoise.simulate.triton_engine:TritonEngine",
 }
 """By the name of the backend; each is called with runs, `threads` and `device`."""
 

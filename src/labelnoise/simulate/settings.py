@@ -1,7 +1,7 @@
 """The settings of a simulation: the one source of their defaults, ranges and meaning."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -83,6 +83,11 @@ def tree_weights(p: Sequence[Sequence[float]]) -> list[float]:
 class Settings(Recorded):
     """One cell of a simulated experiment: everything but the seed that decides its numbers."""
 
+    ROOM: ClassVar[Mapping[str, tuple[str, int]]] = {
+        **Recorded.ROOM,
+        "trace_neurons": ("width", 0),
+    }
+
     algorithm: Literal["sgd", "sam", "gd", "oscillation"] = Field(
         default="sgd",
         description="SGD one sample a step (eq. 3–4); SAM (§5); full-batch GD; or full-batch GD on "
@@ -136,6 +141,11 @@ class Settings(Recorded):
         default="compiled",
         description="compiled step rules (Numba) on the CPU; the torch reference; or, for sgd and "
         "sam, compiled for an NVIDIA GPU: faster for hundreds of runs `together`",
+    )
+    precision: Literal["float64", "float32"] = Field(
+        default="float64",
+        description="arithmetic of the steps; float32 with backend cuda alone, for a quick look: "
+        "its rounding adds up over the steps (`make gpu-check` measures how far)",
     )
 
     @property
@@ -192,6 +202,11 @@ class Settings(Recorded):
         if self.backend not in self.rule.backends:
             raise ValueError(
                 f"backend {self.backend} has no {self.algorithm}; set backend: compiled"
+            )
+        if self.backend != "cuda" and self.precision != "float64":
+            raise ValueError(
+                f"precision = {self.precision} is for backend cuda; backend {self.backend} steps "
+                "in float64"
             )
         if "schedule" not in self.rule.reads and self.schedule is not None:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from labelnoise.analyze.summary import PHASES
 
-from .records import PER_SEED
+from .records import ARTIFACT, PER_SEED, RESULTS, read_records
 from .stores import StoreError, calm_mlflow, database, reach, reason, silence
 
 if TYPE_CHECKING:
@@ -59,6 +59,40 @@ def find(uri: str, experiments: Sequence[str], verb: str) -> "list[Run]":
                 return found
     except MlflowException as error:
         raise StoreError(reason(error)) from error
+
+
+def current(
+    runs: "Iterable[Run]", results: Path, cells: Iterable[tuple[str, str, int]] | None = None
+) -> "list[Run]":
+    """The runs whose files are results of this folder now, and in its configuration.
+
+    Args:
+        runs: what `find` found.
+        results: the results folder; without any record in it, all runs are taken.
+        cells: experiment, path and number of blocks of each cell of the configuration; the runs
+            of an experiment that is not among them, and all where it is None, are taken.
+    """
+    records, _ = read_records(results)
+    if not records:
+        return list(runs)
+    origin = str(results.resolve())
+    stems: set[str] | None = None
+    experiments: set[str] = set()
+    if cells is not None:
+        stems = set()
+        for experiment, path, blocks in cells:
+            experiments.add(experiment)
+            stems.add(f"{experiment}/{path}")
+            stems |= {f"{experiment}/{path}/block={number}" for number in range(blocks)}
+    kept = []
+    for run in runs:
+        artifact = run.data.tags.get(ARTIFACT, "")
+        if run.data.tags.get(RESULTS) != origin or artifact not in records:
+            continue
+        stem = artifact.split("/", 2)[-1].removesuffix(".nc")
+        if stems is None or stem in stems or stem.split("/")[0] not in experiments:
+            kept.append(run)
+    return kept
 
 
 def _number(text: str) -> str | float:
@@ -133,7 +167,8 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """The table with all digits."""
+    """The table with all digits; a folder that is missing is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
         writer.writeheader()

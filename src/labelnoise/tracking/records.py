@@ -3,6 +3,7 @@
 Snakemake reads this module at every call: it imports nothing heavy.
 """
 
+import glob
 import hashlib
 import json
 from collections.abc import Iterator
@@ -11,21 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from labelnoise.artifacts.provenance import file_digest
-from labelnoise.artifacts.store import write_json
-
-FOLDERS = {
-    "images": "images",
-    "simulate": "simulate",
-    "train": "train",
-    "linearize": "linearize",
-    "prune": "prune",
-    "analyze": "analyze",
-    "plot": "figures",
-}
-"""Where each verb's artifacts are."""
+from labelnoise.artifacts.store import files_under, records_for, write_json
+from labelnoise.workflow.layout import FOLDERS
 
 PER_SEED = ("simulate", "train", "linearize")
 """The verbs whose files hold runs one by one, each with a seed."""
+
+
+ARTIFACT = "labelnoise.artifact"
+RESULTS = "labelnoise.results"
+"""Tags of a run: the path of its artifact, and the results folder that this is in."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +65,23 @@ NEEDED |= {"started", "seconds"}
 
 def _files(results: Path) -> Iterator[tuple[str, Path]]:
     for verb, folder in FOLDERS.items():
-        for path in sorted((results / folder).rglob("*.json")):
-            yield verb, path
+        for path in files_under(results / folder):
+            if path.suffix == ".json":
+                yield verb, path
+
+
+def _made_here(path: Path) -> bool:
+    """Whether there are files that a damaged record can be the record of; else it is none."""
+    return any(
+        beside.suffix != ".json" and path in records_for(beside)
+        for beside in path.parent.glob(f"{glob.escape(path.stem)}*")
+    )
 
 
 def read_records(results: Path) -> tuple[dict[str, Record], list[str]]:
     """The records of all artifacts that are there, by the path of the artifact.
+
+    Other files, as copies of records, are passed over: `labelnoise verify` lists them.
 
     Returns:
         The records, and for each that cannot be read a sentence on what to do about it.
@@ -87,12 +94,17 @@ def read_records(results: Path) -> tuple[dict[str, Record], list[str]]:
             missing = sorted(NEEDED - content.keys())
             if missing:
                 raise ValueError(f"{', '.join(missing)} missing")
-        except (ValueError, AttributeError) as error:
-            damaged.append(
-                f"{path}: not a readable record ({error}); delete it, and `snakemake` makes it anew"
-            )
+            # a copy of a record names the files of another
+            own = path.relative_to(results.parent)
+            named = [content["artifact"], *content["artifacts"]]
+            made = all(own in records_for(a) and Path(a).is_file() for a in named)
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            if _made_here(path):
+                damaged.append(
+                    f"{path}: not a readable record ({error}); delete it, "
+                    "and `snakemake` makes it anew"
+                )
             continue
-        made = all(Path(artifact).is_file() for artifact in content["artifacts"])
         if content["verb"] == verb and made:
             records[content["artifact"]] = Record(path, file_digest(path), content)
     return records, damaged

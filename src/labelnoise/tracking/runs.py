@@ -13,20 +13,31 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 
 from . import curves
-from .records import PER_SEED, Record
+from .records import ARTIFACT, PER_SEED, RESULTS, Record
 from .stores import database, embedded
 
-ARTIFACT = "labelnoise.artifact"
 RECORD = "labelnoise.record"
-RESULTS = "labelnoise.results"
+NOTE = "note.md"
+"""The artifact with a description that is too long for its tag."""
 BATCH = 900
 """Metrics a call; a call takes 1,000 metrics, params and tags together."""
 LISTED = 15
 """Inputs that a description spells out."""
+LONGEST = 8000
+"""Characters of a tag, and so of a description: a server on PostgreSQL holds no more."""
 
 
 class Logger:
@@ -37,6 +48,9 @@ class Logger:
         results: the results folder.
         uri: the store.
         records: all records, by artifact.
+
+    Attributes:
+        restored: names of experiments that a person had deleted, and that are there again.
     """
 
     def __init__(
@@ -47,12 +61,20 @@ class Logger:
         self._origin = str(results.resolve())
         self._database = database(uri)
         self._own = uri == embedded(results)
+        self.restored: list[str] = []
+        needed = {record.experiment for record in records.values()} | {"figures"}
+        self._restore(needed)
         self._experiments = {e.name: e.experiment_id for e in self._existing()}
         self._runs: dict[str, list[Run]] = {}
         for run in self._all_runs():
             self._runs.setdefault(run.data.tags[ARTIFACT], []).append(run)
-        for name in {record.experiment for record in records.values()} | {"figures"}:
-            self._experiment(name)
+
+    def _restore(self, names: set[str]) -> None:
+        """Take deleted experiments back: MLflow keeps their names, and so makes no new ones."""
+        for experiment in self._client.search_experiments(ViewType.DELETED_ONLY):
+            if experiment.name in names:
+                self._client.restore_experiment(experiment.experiment_id)
+                self.restored.append(experiment.name)
 
     def _existing(self) -> Iterator[Experiment]:
         """The experiments; those of an embedded store whose folder was moved are put aside.
@@ -127,9 +149,12 @@ class Logger:
             "kind": "file",
             "code_digest": recipe["code"],
             "artifact_digests": json.dumps(content["artifacts"]),
-            "mlflow.note.content": self._note(record),
         }
+        note = self._note(record)
+        tags["mlflow.note.content"] = shortened(note)
         run_id = self._create(record, started, _name(record), tags)
+        if len(note) > LONGEST:
+            self._client.log_text(run_id, note, NOTE)
         params = _params(recipe)
         metrics = [Metric(key, value, ended, 0) for key, value in content["metrics"].items()]
         # a file of a whole row of a grid holds too many runs to look at one by one
@@ -199,6 +224,20 @@ class Logger:
     def _link(self, text: str, experiment: str, expression: str) -> str:
         page = f"#/experiments/{self._experiment(experiment)}/runs"
         return f"[{text}]({page}?searchFilter={quote(expression, safe='')})"
+
+
+def shortened(note: str) -> str:
+    """A description that fits into a tag: cut between lines, or words, if it must be."""
+    if len(note) <= LONGEST:
+        return note
+    end = f"\n\n… the whole text is in this run's artifact `{NOTE}`"
+    start = note[: LONGEST - len(end)]
+    # a line may be longer than all that there is room for
+    for gap in ("\n", " "):
+        cut = start.rfind(gap)
+        if cut > LONGEST // 2:
+            return start[:cut] + end
+    return start + end
 
 
 def made_this(path: str) -> str:

@@ -1,12 +1,17 @@
 """Bring a tracking store up to date with the records under a results folder."""
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labelnoise.artifacts.store import ArtifactError
 
 from .records import mark_logged, read_records, state
 from .stores import StoreError, calm_mlflow, create, database, reach, reason, silence
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PATIENCE = 120.0
 """Seconds to wait for another process that is logging to the same store."""
@@ -19,12 +24,19 @@ class Report:
     Attributes:
         logged: artifacts that got a new run.
         current: how many had one already.
-        damaged: for each record or artifact that could not be read, what to do about it.
+        damaged: for each record or artifact that could not be read or logged, why, and what to do
+            about it.
+        restored: experiments that a person had deleted in MLflow, and that are there again.
     """
 
     logged: list[str] = field(default_factory=list)
     current: int = 0
     damaged: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What ends logging as a whole: no other file could be written either."""
 
 
 def track(results: Path, uri: str) -> Report:
@@ -59,7 +71,9 @@ def track(results: Path, uri: str) -> Report:
         store.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{store}.lock", timeout=PATIENCE):
             create(uri)
-            logger = Logger(mlflow.MlflowClient(uri), results, uri, records)
+            client = mlflow.MlflowClient(uri)
+            logger = Logger(client, results, uri, records)
+            report.restored = logger.restored
             for record in records.values():
                 try:
                     if logger.bring_up_to_date(record):
@@ -68,6 +82,13 @@ def track(results: Path, uri: str) -> Report:
                         report.current += 1
                 except ArtifactError as error:
                     report.damaged.append(str(error))
+                except (MlflowException, SQLAlchemyError, OSError, ValueError, KeyError) as error:
+                    # one record that cannot be logged costs that record alone
+                    if isinstance(error, OSError) and error.errno in FULL:
+                        raise
+                    if not _still_there(client, uri):
+                        raise StoreError(reason(error)) from error
+                    report.damaged.append(f"{record.artifact}: {reason(error)}")
             if not report.damaged:
                 mark_logged(results, uri, then)
     except Timeout:
@@ -75,3 +96,16 @@ def track(results: Path, uri: str) -> Report:
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise StoreError(reason(error)) from error
     return report
+
+
+def _still_there(client: "MlflowClient", uri: str) -> bool:
+    """Whether the store answers, so that what failed is the record's own fault."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        reach(uri)
+        client.search_experiments(max_results=1)
+    except (StoreError, MlflowException, SQLAlchemyError, OSError):
+        return False
+    return True

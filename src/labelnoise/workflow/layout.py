@@ -55,20 +55,25 @@ def figure_files(name: str) -> list[str]:
     return [f"{figure(name)}.{kind}" for kind in FIGURE_KINDS]
 
 
+def bundle(name: str) -> str:
+    """The archive of a figure with all to redo it."""
+    return f"{RESULTS}/bundles/{name}.zip"
+
+
 def _beside(stem: str, folder: str, ending: str) -> str:
-    return f"{RESULTS}/{folder}/{stem.removeprefix(f'{RESULTS}/')}.{ending}"
+    return f"{RESULTS}/{folder}/{stem.removeprefix(f'{RESULTS}/')}{ending}"
 
 
 def log(stem: str) -> str:
     """The log of the job that makes a stem's files."""
-    return _beside(stem, "logs", "log")
+    return _beside(stem, "logs", ".log")
 
 
 def benchmark(stem: str) -> str:
     """What Snakemake measured of that job."""
-    return _beside(stem, "benchmarks", "tsv")
+    return _beside(stem, "benchmarks", ".tsv")
 
 
 def checkpoint(stem: str, seed: int) -> Path:
     """Where a training in progress is kept."""
-    return Path(_beside(stem, "checkpoints", "")[:-1], f"seed={seed}.safetensors")
+    return Path(_beside(stem, "checkpoints", ""), f"seed={seed}.safetensors")

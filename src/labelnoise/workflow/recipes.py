@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelnoise.config.load import Cell, Config
+from labelnoise.config.load import Cell, Config, ConfigError
 from labelnoise.simulate.settings import Settings
 from labelnoise.train.sources import CIFAR10_SHA256, CIFAR10_URL
 
@@ -167,6 +167,25 @@ class Recipes:
         if not all(Path(path).is_file() for path in layout.figure_files(name)):
             return []
         return [path for path in self.figure_inputs(name) if not Path(path).is_file()]
+
+    def images_inputs(self, source: str) -> list[str]:
+        """What a source of images is read from: the CIFAR-10 archive, given or downloaded.
+
+        Raises:
+            ConfigError: the given one is no file.
+        """
+        if source == "digits":
+            return []
+        if self.config.images.cifar10 is None:
+            return [layout.CIFAR10_ARCHIVE]
+        archive = Path(self.config.images.cifar10).expanduser()
+        if not archive.is_file():
+            found = "is a folder; give" if archive.is_dir() else "is no file; give"
+            raise ConfigError(
+                f"images.cifar10: {archive} {found} the path of a CIFAR-10 archive (.tar.gz), or "
+                "leave the key out to download the official one"
+            )
+        return [str(archive)]
 
     def images(self, source: str) -> str:
         """The recipe of a source of images."""

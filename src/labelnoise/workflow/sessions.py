@@ -6,7 +6,6 @@ Where the file system has no such locks, Snakemake's are all there is.
 """
 
 import atexit
-import fcntl
 import getpass
 import json
 import os
@@ -14,21 +13,34 @@ import platform
 import threading
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has none; Snakemake's own locks are all there is
+    fcntl = None
 
 CALLS = Path(".snakemake", "calls")
 SNAKEMAKE_LOCKS = Path(".snakemake", "locks")
 VARIABLE = "LABELNOISE_CALL"
 """The environment variable that tells a job its call: host and file."""
 
+_held: dict[Path, int] = {}
+"""The open, and so locked, file of each call of this process, by its path."""
+
 
 def begin() -> list[str]:
     """Say that this process is a call in the working directory, until it ends.
 
-    Snakemake's locks go where those who made them were killed and nobody else is at work.
+    It may say so many times, as a notebook does that runs several workflows. Snakemake's locks go
+    where those who made them were killed and nobody else is at work.
 
     Returns:
         A sentence on each other call that is, or may be, at work here.
     """
+    if fcntl is None:
+        return []
     try:
         CALLS.mkdir(parents=True, exist_ok=True)
         folder = os.open(CALLS, os.O_RDONLY)
@@ -36,8 +48,9 @@ def begin() -> list[str]:
         return []
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)  # one call at a time looks around
-        others = _look_around()
-        _register()
+        own = CALLS.resolve() / f"{platform.node()}.{os.getpid()}.json"
+        others = _look_around(fcntl, own)
+        _register(fcntl, own)
     except OSError:
         return []
     finally:
@@ -45,10 +58,20 @@ def begin() -> list[str]:
     return others
 
 
-def _look_around() -> list[str]:
+def _is_held(path: Path) -> bool:
+    """Whether a path is that of a call of this process, and still the file that it locked."""
+    try:
+        return path in _held and os.path.samestat(os.fstat(_held[path]), path.stat())
+    except OSError:
+        return False
+
+
+def _look_around(fcntl: ModuleType, own: Path) -> list[str]:
     others, killed = [], []
     locks = list(SNAKEMAKE_LOCKS.glob("*.lock"))
     for path in sorted(CALLS.glob("*.json")):
+        if path.name == own.name and _is_held(own):
+            continue
         with path.open(encoding="utf-8") as file:
             who = _who(file.read())
             try:
@@ -82,8 +105,10 @@ def _who(text: str) -> str:
         return "another snakemake"
 
 
-def _register() -> None:
-    path = CALLS.resolve() / f"{platform.node()}.{os.getpid()}.json"
+def _register(fcntl: ModuleType, path: Path) -> None:
+    os.environ[VARIABLE] = f"{platform.node()}:{path}"
+    if _is_held(path):  # a process would wait for itself for ever
+        return
     # open, and so locked, until the process ends; not inherited by jobs
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -94,7 +119,7 @@ def _register() -> None:
         "started": datetime.now().astimezone().isoformat(" ", "seconds"),
     }
     os.write(file, json.dumps(call).encode())
-    os.environ[VARIABLE] = f"{platform.node()}:{path}"
+    _held[path] = file
     atexit.register(path.unlink, missing_ok=True)
 
 
@@ -109,6 +134,8 @@ def end_with_call() -> None:
 
 
 def _wait_for_end(path: Path) -> None:
+    if fcntl is None:
+        return
     try:
         with path.open(encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH)  # waits for as long as the call lives

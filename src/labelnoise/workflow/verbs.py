@@ -77,8 +77,9 @@ class Verb:
     def uses(self, cell: Cell) -> list[str]:
         """The libraries whose versions decide the content."""
         settings = cell.settings
-        reference = isinstance(settings, Settings) and settings.backend == "torch"
-        return [*self.libraries, *["torch"] * (self.name == "simulate" and reference)]
+        # the GPU kernel's Triton is the one that torch's version names
+        by_torch = isinstance(settings, Settings) and settings.backend != "compiled"
+        return [*self.libraries, *["torch"] * (self.name == "simulate" and by_torch)]
 
     def gpus(self, cell: Cell, device: str, found: bool) -> int:
         """How many GPUs a job asks for.
@@ -123,7 +124,7 @@ VERBS: Sequence[Verb] = (
         of="simulate",
         entry="labelnoise.linearize.two_layer:linearize",
         libraries=NUMERICAL,
-        unread=("neurons", "trace_steps", "trace_neurons", "reduce", "backend"),
+        unread=("neurons", "trace_steps", "trace_neurons", "reduce", "backend", "precision"),
     ),
     Verb(
         "linearize",

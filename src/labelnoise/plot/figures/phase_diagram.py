@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from labelnoise.plot.parts.checks import Planned, not_positive, only, values_of, varied
+from labelnoise.plot.parts.checks import Planned, not_positive, values_of, varied
 from labelnoise.plot.parts.checks import by_experiment as planned_by_experiment
 from labelnoise.plot.parts.phase_map import ORDER, Panel, make_panel, sentences
 from labelnoise.plot.parts.runs import by_experiment
@@ -246,8 +246,6 @@ def check(cells: Sequence[Planned], options: Options) -> list[str]:
             continue
         for parameter, values in grid.items():
             problems += not_positive(name, parameter, values, "phase_diagram")
-        why = "in which the stability limit is given"
-        problems += only(group, "eta_unit", ["1"], "phase_diagram", why)
     return problems
 
 

@@ -251,7 +251,7 @@ def check(cells: Sequence[Planned], options: Options) -> list[str]:
             )
             continue
         problems += not_positive(name, parameter, values, "scaling")
-        if parameter in ("eta", "width"):
+        if parameter == "width":
             why = f"where {parameter} varies: Theorem 4.2 has the other fixed"
             problems += only(group, "eta_unit", ["1"], "scaling", why)
     return problems

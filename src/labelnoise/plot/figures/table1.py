@@ -73,7 +73,7 @@ def _one(cells: Sequence[CellData], experiment: str) -> list[CellData]:
 
 def _setting(cells: Sequence[CellData], *names: str) -> str:
     """The settings that tell a claim's runs from the table's common ones, and how many seeds."""
-    told = [parameter(name, cells[0].settings[name]) for name in names]
+    told = [parameter(name, cells[0].value(name)) for name in names]
     return ", ".join([*told, f"{cells[0].analysis.sizes['seed']} seeds"])
 
 
@@ -83,11 +83,11 @@ def _escape_laws(
     """The values of a parameter, the power law of T₁ in it, and that with the inflation out."""
     if name in cells[0].together:
         times = cells[0].analysis[which].transpose(name, "seed").values
-        values = cells[0].analysis[name].values
+        values = cells[0].values(name)
     else:
         times = np.stack([cell.analysis[which].values for cell in cells])
-        values = np.array([cell.settings[name] for cell in cells], dtype=np.float64)
-    own = {other: cells[0].settings[other] for other in ("eta", "width", "dim")}
+        values = np.array([cell.value(name) for cell in cells], dtype=np.float64)
+    own = {other: cells[0].value(other) for other in ("eta", "width", "dim")}
     growth = residual_inflation(**own | ({name: values} if name in own else {}))
     inflated = times * np.broadcast_to(growth, values.shape)[:, None]
     return values, fit_power_law(values, times), fit_power_law(values, inflated)
@@ -139,8 +139,8 @@ def rows(cells: Sequence[CellData]) -> list[tuple[Row, str]]:
 def _common(cells: Sequence[CellData]) -> str:
     """What holds for all rows that say nothing else."""
     names = ("samples", "width", "dim", "eta", "theta_star_norm", "steps")
-    settings = _one(cells, "two_phases")[0].settings
-    return "Unless said otherwise " + ", ".join(parameter(n, settings[n]) for n in names) + "."
+    cell = _one(cells, "two_phases")[0]
+    return "Unless said otherwise " + ", ".join(parameter(n, cell.value(n)) for n in names) + "."
 
 
 def _markdown(table: list[dict[str, str]], notes: Sequence[str]) -> str:
@@ -221,7 +221,8 @@ def check(cells: Sequence[Planned], options: Options) -> list[str]:
         problems += single(groups.get(name, ()), "table1")
     for name in ("two_phases", *USED[1:4]):
         problems += only(groups.get(name, ()), "algorithm", ["sgd"], "table1")
-        problems += only(groups.get(name, ()), "eta_unit", ["1"], "table1")
+    why = "since Theorem 4.2 speaks of the width at a fixed η"
+    problems += only(groups.get("scaling_width", ()), "eta_unit", ["1"], "table1", why)
     grids = {name: several(group) for name, group in groups.items()}
     for name in SCALED:
         experiment = f"scaling_{name}"

@@ -32,14 +32,18 @@ def varied(cells: Sequence[CellData]) -> list[str]:
 def run_table(cells: Sequence[CellData], variables: Sequence[str]) -> pd.DataFrame:
     """One row a run: experiment, `SETTINGS`, seed and these variables of its analysis.
 
-    A setting is the run's own, whether it varies from cell to cell or (`together`) within one.
+    A setting is the run's own, whether it varies from cell to cell or (`together`) within one;
+    `eta` is the learning rate, in whatever unit it was written.
     """
     import pandas as pd
 
     frames = []
     for cell in cells:
-        frame = cell.analysis[list(variables)].to_dataframe().reset_index()
-        own = {name: cell.settings[name] for name in SETTINGS} | dict(cell.grid)
+        analysis = cell.analysis[list(variables)]
+        for name in cell.together:
+            analysis = analysis.assign_coords({name: cell.values(name)})
+        frame = analysis.to_dataframe().reset_index()
+        own = {name: cell.value(name) for name in (*SETTINGS, *cell.grid)}
         own = {name: value for name, value in own.items() if name not in frame}
         frames.append(frame.assign(experiment=cell.experiment, **own))
     return pd.concat(frames, ignore_index=True)

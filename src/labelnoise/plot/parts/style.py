@@ -110,6 +110,15 @@ class CellData:
         """η, whatever the unit of the setting."""
         return Settings(**self.settings).learning_rate
 
+    def value(self, name: str) -> Any:
+        """A setting as numbers use it: of `eta` the learning rate that it stands for."""
+        return self.learning_rate if name == "eta" else self.settings[name]
+
+    def values(self, name: str) -> np.ndarray:
+        """As `value`, of a setting that varies within the cell (`together`)."""
+        found = np.asarray(self.together[name], np.float64)
+        return Settings(**self.settings).as_learning_rate(found) if name == "eta" else found
+
     @property
     def analysis(self) -> xr.Dataset:
         """Curves and phases over all seeds (`labelnoise.analyze.summary.summarize`)."""
