@@ -1,5 +1,8 @@
 """The compiled core: the step rules of `rules` for one run on one CPU core, by Numba.
 
+`sgd` and `sam` take one step after another, in a few lines: `blocks` has the same rules at about
+twice the speed, and is checked against these.
+
 The state is stored transposed, one row an input (and a last one for `a`), neurons contiguous and
 padded with zeros to whole vectors: a neuron that is zero stays zero. A step's update of W and the
 next step's hidden layer share one pass over W.
