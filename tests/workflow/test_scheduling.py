@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
 JOBS, CORES = 24, 4
 
 SNAKEFILE = f"""
+from labelnoise.workflow.forecast import calm
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 passes = [0]
@@ -21,7 +20,8 @@ def counted(self, jobs):
 
 JobScheduler.job_selector = counted
 
-include: "{ROOT}/workflow/rules/scheduling.smk"
+onstart:
+    calm(workflow)
 
 rule all:
     input: expand("out/{{i}}", i=range({JOBS}))
