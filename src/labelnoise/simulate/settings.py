@@ -162,6 +162,11 @@ class Settings(Recorded):
         return PARTICULAR.difference(self.rule.reads)
 
     @property
+    def essence(self) -> dict[str, Any]:
+        """The settings that decide a run; two settings with equal ones run alike."""
+        return self.model_dump(mode="json", exclude=set(self.unread))
+
+    @property
     def is_linearized(self) -> bool:
         """Whether it has a linearised run to be set beside."""
         return self.rule.linear_kernel is not None
