@@ -62,16 +62,16 @@ class Binding:
         cell, _ = self._job(wildcards)
         return int(getattr(cell.settings, "ntk_memory", 0))
 
-    def _behind(self, figure: str) -> set[tuple[str, str]]:
-        """The verbs that are done for a figure, each with an experiment that it is done for."""
+    def _behind(self, figure: str) -> dict[tuple[str, str, str], Cell]:
+        """What is done for a figure: the cells, by verb, experiment and path."""
         drawn = self.config.figures[figure]
-        found = set()
-        for cell in drawn.cells:
+        found = {}
+        for cell in map(self.config.home, drawn.cells):
             for name in drawn.needs:
                 if name != "linearize" or cell.is_linearized:
-                    found.add((name, cell.experiment))
-                    if {"runs", "weights"} & {*verb_of(name, cell.verb).reads}:
-                        found.add((cell.verb, cell.experiment))
+                    reads = verb_of(name, cell.verb).reads
+                    for verb in (name, cell.verb) if {"runs", "weights"} & {*reads} else (name,):
+                        found[(verb, cell.experiment, cell.path)] = cell
         return found
 
     @cached_property
@@ -79,33 +79,34 @@ class Binding:
         """The figures, the quick ones first, so that they come one after another."""
         costs, taken = Costs(), {}
         for figure in self.config.figures:
-            pairs = self._behind(figure)
             taken[figure] = sum(
                 costs.seconds(verb, cell, block)
-                for verb, experiment in pairs
-                for cell in self.config.cells[experiment]
+                for (verb, _, _), cell in self._behind(figure).items()
                 for block in (range(len(cell.blocks)) if verb != "analyze" else [None])
             )
         return sorted(taken, key=lambda figure: taken[figure])
 
     @cached_property
-    def _urgency(self) -> dict[tuple[str, str], int]:
-        """How urgent a verb's jobs for an experiment, or a figure, are; higher is sooner."""
-        found: dict[tuple[str, str], int] = {}
+    def _urgency(self) -> dict[tuple[str, str, str], int]:
+        """How urgent the jobs of a verb for a cell are; higher is sooner."""
+        found: dict[tuple[str, str, str], int] = {}
         for place, figure in enumerate(reversed(self.order), 1):
             # what ends a figure goes before what another core could begin
-            found[("plot", figure)] = 3 * place + 2
-            for verb, experiment in self._behind(figure):
-                found[(verb, experiment)] = 3 * place + (verb == "analyze")
+            for verb, experiment, path in self._behind(figure):
+                found[(verb, experiment, path)] = 3 * place + (verb == "analyze")
         return found
 
     def priority(self, verb: str) -> Asked:
         """How urgent a verb's job is: the first figure's jobs first (`order`)."""
-        return lambda wildcards: self._urgency.get((verb, wildcards.experiment), 0)
+
+        def priority(wildcards: Wildcards) -> int:
+            return self._urgency.get((verb, wildcards.experiment, wildcards.cell), 0)
+
+        return priority
 
     def figure_priority(self, wildcards: Any) -> int:
         """How urgent it is to draw a figure."""
-        return self._urgency[("plot", wildcards.figure)]
+        return 3 * (len(self.order) - self.order.index(wildcards.figure)) + 2
 
     @property
     def images_priority(self) -> int:

@@ -47,22 +47,25 @@ STARTS = {"torch": 2.6, "": 1.2}
 """Seconds that a job's process takes to start, with torch and without."""
 
 SECONDS = {
-    "simulate sgd": 2.4e-10,
+    "simulate sgd": 3.4e-10,
     "simulate sam": 3.2e-10,
-    "simulate gd": 3e-10,
-    "simulate oscillation": 3e-10,
+    "simulate gd": 7e-10,
+    "simulate oscillation": 3.2e-10,
     "linearize sgd": 4e-10,
     "linearize gd": 4e-10,
-    "analyze simulate": 4e-7,
-    "train mlp": 1.5e-9,
-    "train wide_resnet": 5e-8,
-    "train resnet": 2.6e-8,
-    "linearize mlp": 2.5e-9,
-    "linearize wide_resnet": 6e-8,
-    "prune resnet": 2.6e-8,
-    "analyze train": 1e-6,
+    "analyze simulate": 5e-5,
+    "train mlp": 6.6e-11,
+    "train wide_resnet": 4e-7,
+    "train resnet": 5.6e-7,
+    "linearize mlp": 2e-10,
+    "linearize wide_resnet": 7.9e-7,
+    "prune resnet": 9e-6,
+    "analyze train": 5e-5,
 }
 """Seconds that a unit of work takes, by kind. `benchmarks/bench_workflow.py` measures them."""
+
+UNKNOWN = 4e-7
+"""The same of what is in no row: a network of the user's, or a backend that was never used."""
 
 OTHERS = {"plot": 3.0, "images": 2.0, "download": 60.0, "track": 4.0}
 """Seconds of the jobs that belong to no cell."""
@@ -224,7 +227,7 @@ def learnt(done: Iterable[Done], slow: float) -> dict[str, float]:
         start = job.start * slow
         known = SECONDS.get(job.kind)
         thought = job.seconds - start if known is None else known * job.work * slow
-        if min(thought, job.seconds - start) > start:
+        if job.work and min(thought, job.seconds - start) > start:
             seconds, units = sums.get(job.kind, (0.0, 0.0))
             sums[job.kind] = seconds + job.seconds - start, units + job.work
     return {kind: seconds / units for kind, (seconds, units) in sums.items()}
@@ -264,8 +267,8 @@ class Costs:
         seeds = len(cell.blocks[block]) if block is not None else sum(map(len, cell.blocks))
         points = math.prod(len(values) for values in cell.together.values())
         each = self._seconds.get(kind(verb, cell.settings))
-        if each is None:  # a network of the user's, or a backend that was never used
-            each = 5e-9 * self._slow
+        if each is None:
+            each = UNKNOWN * self._slow
         start = _start(verb, cell.verb) * self._slow
         return start + each * work(verb, cell.settings, seeds, points)
 
