@@ -39,6 +39,7 @@ CHECKED = [
     "labelnoise.simulate.torch_engine",
     "labelnoise.train.archives",
     "labelnoise.train.augment",
+    "labelnoise.train.backward",
     "labelnoise.train.checkpoint",
     "labelnoise.train.images",
     "labelnoise.train.networks",

@@ -76,6 +76,10 @@ class MLP(nn.Module):
         self.first = Dense((width, inputs), gain=1.0, ntk=ntk, bias=True)
         self.last = Dense((classes, width), gain=1.0, ntk=ntk, bias=True)
 
+    def split(self, x: Float[Tensor, "image *pixel"]) -> tuple[Float[Tensor, "image input"], None]:
+        """What the first layer takes, and what is added to what it gives: nothing."""
+        return x.flatten(1), None
+
     def forward(self, x: Float[Tensor, "image *pixel"]) -> Float[Tensor, "image class"]:
         """Each image's outputs."""
         outputs: Tensor = self.last(torch.erf(self.first(x.flatten(1))))
