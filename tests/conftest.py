@@ -27,6 +27,7 @@ CHECKED = [
     "labelnoise.ntk.jacobian",
     "labelnoise.ntk.layers",
     "labelnoise.ntk.kernel",
+    "labelnoise.ntk.modules",
     "labelnoise.linearize.two_layer",
     "labelnoise.simulate.chain",
     "labelnoise.simulate.compiled_engine",
