@@ -68,6 +68,6 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean: ## remove results, keep the environment
-	rm -rf results .snakemake
+	find results -mindepth 1 ! -name README.md -delete; rm -rf .snakemake
 
 .PHONY: help figures test lint report ui track verify bundle check-bundle bench gpu-check docs clean

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from labelnoise.artifacts.store import ArtifactError, open_dataset
+from labelnoise.config.commandline import _Loader
 from labelnoise.tracking.stores import shown
 
 
@@ -37,7 +39,10 @@ def test_a_pickle_in_place_of_weights_is_not_loaded(tmp_path: Path) -> None:
 
 
 def test_no_code_of_ours_loads_pickles() -> None:
-    """Only the reader of CIFAR-10's own archives does, by an unpickler that runs nothing."""
+    """Only the reader of CIFAR-10's own archives does, by an unpickler that runs nothing.
+
+    The command line's YAML is read by a loader that makes nothing but plain values.
+    """
     root = Path(__file__).parents[1]
     found = {
         file.name
@@ -46,7 +51,10 @@ def test_no_code_of_ours_loads_pickles() -> None:
         for word in ("pickle", "torch.load", "allow_pickle=True", "yaml.load", "eval(", "exec(")
         if word in file.read_text(encoding="utf-8").replace(".eval()", "")
     }
-    assert found == {"archives.py"}
+    assert found == {"archives.py", "commandline.py"}
+    assert issubclass(_Loader, yaml.SafeLoader)
+    with pytest.raises(yaml.YAMLError):
+        yaml.load("!!python/object/apply:os.getcwd []", _Loader)
 
 
 @pytest.mark.parametrize(("allowed", "loads"), [("mine", True), ("", False), ("other", False)])
@@ -58,7 +66,7 @@ def test_loading_a_configuration_imports_no_module_that_it_names(
     (tmp_path / "mine/nets.py").write_text("open('imported', 'w')")
     settings = {"network": "mine.nets:Net", "steps": 9, "snapshots": 2}
     raw = {
-        "experiments": {"x": {"verb": "train", "settings": settings}},
+        "experiments": {"x": {"verb": "train", "settings": settings, "grid": {"tau": [0, 0.5]}}},
         "figures": {"mine": {"drawn_by": "figure3", "experiments": ["x"]}},
     }
     code = (

@@ -319,9 +319,12 @@ def test_all_is_said_at_once(results: Path) -> None:
     ]
 
 
-def test_no_results_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_results_are_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir("results/mlflow")
-    assert main(["verify"]) == 0
+    assert main(["verify"]) == 1
+    assert capsys.readouterr().err == "there is no folder results here: nothing to verify\n"
 
 
 @pytest.mark.parametrize("path", [f"{BLOCK}.nc", f"{WEIGHTS}.safetensors", ARCHIVE])

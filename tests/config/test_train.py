@@ -99,7 +99,10 @@ MISTAKES = [
     ({"settings": {"precision": "fp16"}}, [f"{WHERE}.settings.precision: ", '"fp16"', "'bf16'"]),
     ({"settings": {"batch_size": 0}}, [f"{WHERE}.settings.batch_size: ", "got 0"]),
     ({"settings": {"batch_size": 65}}, [WHERE, "batch_size = 65", "at most train_images = 64"]),
-    ({"settings": {"steps": 100}}, [WHERE, "snapshots = 201", "at most steps + 1 = 101"]),
+    (
+        {"settings": {"steps": 100, "snapshots": 201}},
+        [WHERE, "snapshots = 201", "at most steps + 1 = 101"],
+    ),
     (
         {"settings": {"network": "wide_resnet", "depth": 12}},
         [WHERE, "depth = 12 is none of a wide_resnet", "6·blocks + 4: 10, 16"],

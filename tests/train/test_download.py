@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import requests
 
-from labelnoise.train.download import ATTEMPTS, CIFAR10_SHA256, DownloadError, download
+from labelnoise.train.download import ATTEMPTS, DownloadError, download
+from labelnoise.train.sources import CIFAR10_SHA256
 
 CONTENT = np.random.default_rng(0).bytes(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

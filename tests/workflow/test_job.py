@@ -155,8 +155,10 @@ def test_a_device_is_chosen(monkeypatch, gpu, wanted, there, device):
 
 
 def test_the_settings_are_the_recipes_and_the_memory_the_rules(monkeypatch):
-    monkeypatch.setitem(RECIPE, "settings", {"tau": 0.5, "network": "mlp"})
-    assert job(resources=SimpleNamespace(ntk_memory=64)).settings(TrainSettings) == TrainSettings(
-        tau=0.5, ntk_memory=64
-    )
-    assert job().settings(TrainSettings) == TrainSettings(tau=0.5)
+    # nothing is a value: all test images, and not the default's 64
+    given = {"tau": 0.5, "network": "mlp", "test_images": None}
+    monkeypatch.setitem(RECIPE, "settings", given)
+    found = job(resources=SimpleNamespace(ntk_memory=64)).settings(TrainSettings)
+    assert found == TrainSettings(**given, ntk_memory=64)
+    assert found.test_images is None
+    assert job().settings(TrainSettings) == TrainSettings(**given)

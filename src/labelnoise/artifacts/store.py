@@ -14,10 +14,6 @@ from labelnoise import __version__
 if TYPE_CHECKING:
     import xarray as xr
 
-# artifacts are renamed into place whole, so nobody reads what another writes; without HDF5's
-# locks they work on file systems that have none, as some NFS; read when the library starts
-os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
-
 SCHEMA_VERSION = 1
 """Goes up when the layout of the files changes, so that an old file is not read as a new one."""
 
@@ -133,6 +129,15 @@ def _chunk(dim: str, size: int) -> int:
     return min(size, largest.get(dim, size))
 
 
+def _without_locks() -> None:
+    """Let HDF5 take no locks, unless the user says otherwise; before its library starts.
+
+    Artifacts are renamed into place whole, so nobody reads what another writes. Without locks they
+    work on file systems that have none, as some NFS.
+    """
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+
 def write_dataset(
     data: "xr.Dataset",
     path: Path,
@@ -175,6 +180,7 @@ def write_dataset(
         for name, variable in data.variables.items()
         if variable.ndim and variable.size
     }
+    _without_locks()
     with replacing(path) as temporary:
         try:
             data.assign_attrs(attributes).to_netcdf(
@@ -210,6 +216,7 @@ def open_dataset(path: Path) -> "xr.Dataset":
         ArtifactError: it cannot be read, or is not of this schema version.
         LockError: it cannot be read, and the file system refuses locks.
     """
+    _without_locks()
     import xarray as xr
 
     try:

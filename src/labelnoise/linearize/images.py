@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import vjp
 
 from labelnoise.config.fields import DIVERGED, snapshot_steps
+from labelnoise.labels import coordinates, diverged_step
 from labelnoise.ntk.function_space import FunctionSpace
 from labelnoise.ntk.kernel import empirical_ntk
 from labelnoise.train.networks import first_layer_name, function_of, require_ntk, trained
@@ -29,7 +30,7 @@ def linearize(
     device: str = "cpu",
     say: Callable[[str], None] = lambda text: None,
 ) -> xr.Dataset:
-    """Train the networks linearised at t = 0, once for each seed (science: §5).
+    """Train the networks linearised at t = 0, once for each seed (paper §4.5).
 
     f_t = f_0 − K_{·,X} K_XX⁻¹ (I − (I − η K_XX/N)^t)(f_0 − ȳ) with the empirical NTK K and
     N = images × classes. Images and start are those of `labelnoise.train.run.train` for the same
@@ -141,21 +142,16 @@ def _label(
     }
     alive = np.isfinite(variables["train_loss"][1])
     gone = np.where(alive.all(1), np.nan, steps[np.argmin(alive, 1)])
+    variables["diverged_step"] = diverged_step(gone)
     text = {
-        "diverged_step": ("step at which it diverged (NaN: it did not)", "T", "step"),
         "eta_max": ("learning rate at which gradient descent stops to converge", "2N/λ_max", "1"),
         "eigenvalue": ("eigenvalues of the NTK of the training images", "λ", "1"),
     }
     spectral: list[tuple[str, tuple[str, ...], np.ndarray]] = [
-        ("diverged_step", ("seed",), gone),
         ("eta_max", ("seed",), limits),
         ("eigenvalue", ("seed", "mode"), spectra),
     ]
     for name, dims, values in spectral:
         label = dict(zip(("long_name", "symbol", "units"), text[name], strict=True))
         variables[name] = (dims, values, label)
-    coordinates = {
-        "seed": ("seed", np.asarray(seeds, np.int64), {"long_name": "seed", "units": "1"}),
-        "step": ("step", steps, {"long_name": "steps taken", "units": "step"}),
-    }
-    return xr.Dataset(variables, coordinates)
+    return xr.Dataset(variables, coordinates(seeds, steps))

@@ -38,7 +38,7 @@ def batches(
 def noisy_labels(
     labels: Int64[ndarray, "count batch"], seed: int, tau: float, classes: int, start: int
 ) -> Int64[ndarray, "count batch"]:
-    """Labels of the steps from `start` on, each redrawn with probability τ (science: Algorithm 1).
+    """Labels of the steps from `start` on, each redrawn with probability τ (paper, Algorithm 1).
 
     Args:
         labels: the true labels of each step's images.

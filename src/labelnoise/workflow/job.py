@@ -123,9 +123,10 @@ class Job:
     def settings(self, model: type[Model]) -> Model:
         """The settings of the job's cell, with what decides no number from the rule's resources."""
         given = dict(self.recipe["settings"])
-        if "ntk_memory" in model.model_fields:
-            given["ntk_memory"] = getattr(self._snakemake.resources, "ntk_memory", None)
-        return model(**{name: value for name, value in given.items() if value is not None})
+        memory = getattr(self._snakemake.resources, "ntk_memory", None)
+        if memory is not None and "ntk_memory" in model.model_fields:
+            given["ntk_memory"] = memory
+        return model(**given)
 
     def identity(self) -> str:
         """A digest of all that decides the result: a checkpoint of another one is not taken."""
