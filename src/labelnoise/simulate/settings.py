@@ -217,7 +217,8 @@ class Settings(Recorded):
             if self.initialisation != "ntk":
                 raise ValueError(
                     f"initialisation: {self.initialisation} has no place in algorithm "
-                    f"{self.algorithm}, whose second layer has the amplitude delta; set initialisation: ntk"
+                    f"{self.algorithm}, whose second layer has the amplitude delta; set "
+                    "initialisation: ntk"
                 )
             for number, row in enumerate(self.transition):
                 if abs(sum(row) - 1) > 1e-12:
