@@ -359,17 +359,15 @@ ALL_SEEDS = "all seeds"
 
 def legend_above(figure: Figure | SubFigure, handles: Sequence[Artist], title: str = "") -> None:
     """A legend over the whole figure, in as many rows as its labels need."""
-    labels = [typeset(str(handle.get_label())) for handle in handles]
-    # inches of an entry: its longest label and the line before it
-    wide = 0.55 + 0.058 * max(len(str(handle.get_label())) for handle in handles)
-    columns = min(len(handles), max(1, int(TEXT_WIDTH / wide)))
-    if sum(0.55 + 0.058 * len(str(handle.get_label())) for handle in handles) < TEXT_WIDTH:
-        columns = len(handles)
+    names = [str(handle.get_label()) for handle in handles]
+    # inches of an entry: its label, and the line before it
+    wide = [0.5 + 0.047 * len(name) for name in names]
+    columns = len(names) if sum(wide) < TEXT_WIDTH else max(1, int(TEXT_WIDTH / max(wide)))
     figure.legend(
         list(handles),
-        labels,
+        list(map(typeset, names)),
         loc="outside upper center",
-        ncols=columns,
+        ncols=min(columns, len(names)),
         title=typeset(title) or None,
     )
 
