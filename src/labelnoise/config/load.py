@@ -250,9 +250,11 @@ def _check_figure(
     drawn_by = importlib.import_module(f"labelnoise.plot.figures.{module}")
     options = check(drawn_by.Options, entry.options, f"{where}.options", problems)
     drawn = [cell for experiment in entry.experiments for cell in cells.get(experiment, ())]
-    for other in {cell.experiment: cell.verb for cell in drawn if cell.verb != drawn_by.VERB}:
+    # a table may have rows about experiments of more than one verb
+    verbs = (drawn_by.VERB,) if isinstance(drawn_by.VERB, str) else tuple(drawn_by.VERB)
+    for other in {cell.experiment: cell.verb for cell in drawn if cell.verb not in verbs}:
         problems.append(
-            f"{where}.experiments: {module} draws experiments with verb: {drawn_by.VERB}; "
+            f"{where}.experiments: {module} draws experiments with verb: {' or '.join(verbs)}; "
             f"{other} has another"
         )
     if "prune" in drawn_by.NEEDS:
@@ -262,8 +264,9 @@ def _check_figure(
                     f"{where}.experiments: {module} prunes networks, and only a resnet can be; "
                     f"{cell.experiment}/{cell.path} has network {cell.settings.network}"
                 )
-    if "linearize" in drawn_by.NEEDS and drawn_by.VERB == "simulate":
-        for algorithm in sorted({c.settings.algorithm for c in drawn if not c.is_linearized}):
+    if "linearize" in drawn_by.NEEDS and "simulate" in verbs:
+        unlike = [c for c in drawn if c.verb == "simulate" and not c.is_linearized]
+        for algorithm in sorted({c.settings.algorithm for c in unlike}):
             problems.append(f"{where}.experiments: algorithm {algorithm} has no linearised run")
     filled = options.model_dump(mode="json") if options else {}
     # what is wrong with an experiment or its verb is said once, not what follows from it

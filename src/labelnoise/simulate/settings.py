@@ -97,10 +97,11 @@ class Settings(Recorded):
     width: Count = Field(default=1000, description="hidden neurons m")
     dim: Count = Field(default=20, description="input dimension d")
     theta_star_norm: Real = Field(default=1.0, gt=0, description="norm of the ground truth θ*")
-    initialisation: Literal["ntk", "small"] = Field(
+    initialisation: Literal["ntk", "small", "aligned"] = Field(
         default="ntk",
         description="W_ij ~ N(0, 1/d), a_i ~ N(0, 1/m) (eq. 5); or that scaled down so that the "
-        "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts)",
+        "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts); or aligned: every row of "
+        "length ‖w_i‖ turned towards a_i θ*, and both layers scaled so that ‖Wᵀa‖ is half of ‖θ*‖",
     )
     eta: Real = Field(default=1e-3, gt=0, description="learning rate η")
     eta_unit: Literal["1", "1/m"] = Field(
@@ -221,10 +222,11 @@ class Settings(Recorded):
                 f"schedule has nothing to switch in algorithm {self.algorithm}; leave it out"
             )
         if self.rule.stream == "chain":
-            if self.initialisation == "small":
+            if self.initialisation != "ntk":
                 raise ValueError(
-                    f"initialisation: small has no place in algorithm {self.algorithm}, whose "
-                    "second layer has the amplitude delta; set initialisation: ntk"
+                    f"initialisation: {self.initialisation} has no place in algorithm "
+                    f"{self.algorithm}, whose second layer has the amplitude delta; set "
+                    "initialisation: ntk"
                 )
             for number, row in enumerate(self.transition):
                 if abs(sum(row) - 1) > 1e-12:

@@ -94,8 +94,12 @@ class TrainSettings(Recorded):
         default=0.0,
         ge=0,
         le=1,
-        description="probability τ that an image's label is redrawn in a step, uniformly from all "
-        "classes, the true one included",
+        description="probability τ that an image's label is noised in a step (see `noise`)",
+    )
+    noise: Literal["redraw", "flip"] = Field(
+        default="redraw",
+        description="what a noised label becomes: any class, the true one included; or another "
+        "class than the true one (the paper's Algorithm 1 flips)",
     )
     steps: Count = Field(default=10_000, description="steps of the algorithm")
     precision: Literal["float32", "tf32", "bf16", "float64"] = Field(
