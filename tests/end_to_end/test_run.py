@@ -1,11 +1,19 @@
 """The workflow makes everything, once, and the same bytes in another folder."""
 
+import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+
+from labelnoise.config.commandline import read
+from labelnoise.config.load import load
+from labelnoise.workflow import layout
+from labelnoise.workflow.costs import Costs, done_here, seconds_taken
+from labelnoise.workflow.verbs import VERBS, verb_of
 
 from .conftest import Checkout, new_checkout
 
@@ -29,6 +37,8 @@ def test_all_outputs_are_made(first_run: tuple[Checkout, str]) -> None:
     assert figures | data <= found
     assert {path for path in found if path.startswith("figures/")} == figures
     assert "steps (100%) done" in output
+    for name in FIGURES:  # each is said when it is made
+        assert f"\n{name}: results/figures/{name}.pdf\n" in output
     for path in found:
         stem, kind = path.rsplit(".", 1)
         if kind in ("nc", "png"):
@@ -51,6 +61,30 @@ def test_the_artifact_says_what_it_is(made: Checkout) -> None:
     record = json.loads(path.with_suffix(".json").read_text())
     (digest,) = record["artifacts"].values()
     assert digest == made.digests()["simulate/two_phases/sigma=4.0/block=1.nc"]
+
+
+def test_how_long_it_takes_is_said_within_a_factor_of_one_and_a_half(
+    first_run: tuple[Checkout, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout, output = first_run
+    assert re.search(r"^\d+ jobs, \d+ at a time: about \d+ (s|min)$", output, re.MULTILINE)
+    # what the jobs took here, beside what is learnt from them by their kinds
+    monkeypatch.chdir(checkout.folder)
+    config = load(read([Path("config/config.yaml"), Path("config/smoke.yaml")]))
+    costs = Costs(done_here())
+    thought = took = 0.0
+    for verb, of in {(verb.name, verb.of) for verb in VERBS}:
+        for cell in itertools.chain(*config.cells.values()):
+            each = verb_of(verb, of).per == "cell"
+            for block in [None] if each else range(len(cell.blocks)):
+                place = (cell.experiment, cell.path)
+                stem = layout.analysis(*place) if each else layout.block(verb, *place, block)
+                seconds = seconds_taken(stem) if cell.verb == of else None
+                if seconds is not None:
+                    took += seconds
+                    thought += costs.seconds(verb, cell, block)
+    assert took > 20
+    assert took / 1.5 < thought < took * 1.5
 
 
 def test_the_second_call_does_nothing(made: Checkout) -> None:

@@ -55,8 +55,8 @@ def test_seconds_are_learnt_from_what_was_done_here(config: Config) -> None:
     # starts take twice as long as in the table; one, five times
     slow = [Done("plot", 0.0, 5.4, 3.0)] * 5 + [Done("plot", 0.0, 15.0, 3.0)]
     slow += [Done("plot", 0.0, 4.0, 3.0)] * 3
-    start = 2 * STARTS[""]
-    done = [*slow, Done("simulate sgd", work, start + 100.0, STARTS[""])]
+    start = 2 * STARTS["numba"]
+    done = [*slow, Done("simulate sgd", work, start + 100.0, STARTS["numba"])]
     assert Costs(done).seconds("simulate", cell, 0) == pytest.approx(start + 100.0)
     # a kind of which there is none takes the table's time, on a machine so slow
     other = config.cells["sam"][1]
@@ -80,7 +80,7 @@ def test_jobs_done_here_are_read_and_what_cannot_be_is_passed_over(
     benchmark.write_text("s\th:m:s\n12.5\t0:00:12\n")
     benchmark.with_name("block=1.tsv").write_text("s\n3\n")
     work = costs.work("simulate", cell.settings, 2, 20)
-    assert costs.done_here() == [Done("simulate sgd", work, 12.5, STARTS[""])]
+    assert costs.done_here() == [Done("simulate sgd", work, 12.5, STARTS["numba"])]
 
 
 def test_figures_come_one_after_another_the_quick_ones_first(config: Config) -> None:

@@ -43,8 +43,8 @@ LOOP = 300_000
 LOOP_SECONDS = 0.0136
 """How long the loop took where `SECONDS` and `STARTS` were measured (Intel Xeon, AVX-512)."""
 
-STARTS = {"torch": 2.6, "": 1.2}
-"""Seconds that a job's process takes to start, with torch and without."""
+STARTS = {"torch": 2.6, "numba": 1.4, "": 0.8}
+"""Seconds that a job's process takes to start, by the slowest library that it imports."""
 
 SECONDS = {
     "simulate sgd": 3.4e-10,
@@ -56,10 +56,10 @@ SECONDS = {
     "analyze simulate": 5e-5,
     "train mlp": 6.6e-11,
     "train wide_resnet": 4e-7,
-    "train resnet": 5.6e-7,
+    "train resnet": 4.5e-7,
     "linearize mlp": 2e-10,
     "linearize wide_resnet": 7.9e-7,
-    "prune resnet": 9e-6,
+    "prune resnet": 1.2e-6,
     "analyze train": 5e-5,
 }
 """Seconds that a unit of work takes, by kind. `benchmarks/bench_workflow.py` measures them."""
@@ -146,10 +146,11 @@ class Done:
 
 
 def _start(verb: str, experiment_verb: str) -> float:
-    return STARTS["torch" if "torch" in verb_of(verb, experiment_verb).libraries else ""]
+    libraries = verb_of(verb, experiment_verb).libraries
+    return next(seconds for name, seconds in STARTS.items() if not name or name in libraries)
 
 
-def _seconds_of(stem: str) -> float | None:
+def seconds_taken(stem: str) -> float | None:
     """What Snakemake measured of a job, its start included."""
     try:
         with Path(layout.benchmark(stem)).open(encoding="utf-8") as file:
@@ -173,7 +174,7 @@ def done_here() -> list[Done]:
     found = []
     for verb in ("simulate", "train", "linearize", "prune", "analyze"):
         for path in _records(verb):
-            seconds = _seconds_of(str(path.with_suffix("")))
+            seconds = seconds_taken(str(path.with_suffix("")))
             if seconds is None:
                 continue
             try:
@@ -183,7 +184,7 @@ def done_here() -> list[Done]:
                 continue  # of another version
             found.append(made)
     for path in islice(Path(layout.RESULTS, layout.FOLDERS["plot"]).glob("*.json"), SEEN):
-        seconds = _seconds_of(str(path.with_suffix("")))
+        seconds = seconds_taken(str(path.with_suffix("")))
         if seconds is not None:
             found.append(Done("plot", 0.0, seconds, OTHERS["plot"]))
     return found
@@ -191,8 +192,7 @@ def done_here() -> list[Done]:
 
 def _made(verb: str, recipe: Mapping[str, Any], seconds: float) -> Done:
     of = recipe["experiment_verb"]
-    given = {name: value for name, value in recipe["settings"].items() if value is not None}
-    settings = SETTINGS[of](**given)
+    settings = SETTINGS[of](**recipe["settings"])
     points = math.prod(len(values) for values in recipe["together"].values())
     seeds = len(recipe["seeds"]) if "seeds" in recipe else 1
     return Done(
