@@ -25,7 +25,7 @@ from labelnoise.tracking.records import all_logged
 from labelnoise.tracking.stores import store_uri
 from labelnoise.workflow import layout
 from labelnoise.workflow.binding import Binding
-from labelnoise.workflow.costs import Costs, done_here, slowness
+from labelnoise.workflow.costs import costs_here
 from labelnoise.workflow.forecast import calm, forecast
 from labelnoise.workflow.recipes import Recipes
 from labelnoise.workflow.sessions import begin

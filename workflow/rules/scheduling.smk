@@ -4,7 +4,7 @@
 
 def expected():
     """What this call has to do, and how long that takes."""
-    costs = Costs(done_here(), slowness())
+    costs = costs_here()
     return forecast(
         workflow, lambda job: JOBS.seconds(costs, job), JOBS.made, logger.info
     )

@@ -9,6 +9,7 @@ they order the jobs, and tell a person how long it will take.
 import csv
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ def slowness() -> float:
     """How long this machine takes, as a multiple of what the one of `SECONDS` took.
 
     What else runs here counts: a loop's time is that of the processor, times how long it had to
-    wait for it.
+    wait for it. A moment's wait is no more than what the machine had to do in the last minute.
     """
     least, passed, used = math.inf, 0.0, 0.0
     for _ in range(5):
@@ -246,7 +247,8 @@ def slowness() -> float:
             value += number * number % 7
         own = time.process_time() - own
         passed, used, least = passed + time.perf_counter() - wall, used + own, min(least, own)
-    return least / LOOP_SECONDS * max(1.0, passed / used)
+    crowd = (os.getloadavg()[0] + 1) / (os.cpu_count() or 1)
+    return least / LOOP_SECONDS * max(1.0, min(passed / used, crowd))
 
 
 class Costs:
@@ -254,11 +256,12 @@ class Costs:
 
     Args:
         done: jobs that are done here.
-        slow: how much slower this machine is than the one of `SECONDS`, where `done` does not tell.
+        slow: how much slower this machine is than the one of `SECONDS`; left out: as slow as
+            `done` shows, or as that one.
     """
 
-    def __init__(self, done: Sequence[Done] = (), slow: float = 1.0) -> None:
-        self._slow = slowness_seen(done) or slow
+    def __init__(self, done: Sequence[Done] = (), slow: float | None = None) -> None:
+        self._slow = slow or slowness_seen(done) or 1.0
         scaled = {name: value * self._slow for name, value in SECONDS.items()}
         self._seconds = scaled | learnt(done, self._slow)
 
@@ -275,3 +278,9 @@ class Costs:
     def other(self, rule: str) -> float:
         """Seconds of a job that belongs to no cell."""
         return OTHERS.get(rule, 0.0) * self._slow
+
+
+def costs_here() -> Costs:
+    """Costs on this machine now, by what was done in this folder; else by a loop of 0.1 s."""
+    done = done_here()
+    return Costs(done, slowness_seen(done) or slowness())
