@@ -12,7 +12,7 @@ from labelnoise.config.load import Config, load
 from labelnoise.workflow import costs, layout
 from labelnoise.workflow.binding import Binding
 from labelnoise.workflow.costs import SECONDS, STARTS, Costs, Done
-from labelnoise.workflow.forecast import Forecast, in_words, makespan
+from labelnoise.workflow.forecast import Forecast, forecast, in_words, makespan
 from labelnoise.workflow.recipes import Recipes
 
 ROOT = Path(__file__).parents[2]
@@ -137,3 +137,17 @@ def test_what_is_left_follows_how_long_jobs_took(monkeypatch: pytest.MonkeyPatch
     assert said[1] == "figure2: results/figures/figure2.pdf"
     assert forecast.remaining() == pytest.approx(120, rel=0.1)
     assert said[-1] == "about 2 min left"
+
+
+def test_a_forecast_that_fails_ends_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(line: str) -> None:
+        raise OSError(f"nowhere to write {line}")
+
+    told = Forecast({1: 2.0}, {}, {1: 0.0}, 1, {1: "figure2"}, fail)
+    told.emit(event("job_finished", job_id=1))
+    assert "nowhere to write figure2" in capsys.readouterr().err
+    said: list[str] = []
+    assert forecast(object(), lambda job: 1.0, str, said.append) is None
+    assert said == [
+        "how long it will take is not known: AttributeError: 'object' object has no attribute 'dag'"
+    ]

@@ -2,25 +2,24 @@
 # it is left, and each figure when it is made.
 
 
-def expected():
+def expected(say):
     """What this call has to do, and how long that takes."""
     costs = costs_here()
-    return forecast(
-        workflow, lambda job: JOBS.seconds(costs, job), JOBS.made, logger.info
-    )
+    return forecast(workflow, lambda job: JOBS.seconds(costs, job), JOBS.made, say)
 
 
 def say_how_long():
     """After a dry run, one more line."""
     if workflow.dryrun and not workflow.output_settings.quiet and len(workflow.dag):
-        print(expected().before(), file=sys.stderr)
+        if told := expected(print):
+            print(told.before(), file=sys.stderr)
 
 
 onstart:
     calm(workflow)
-    follower = expected()
-    logger.info(follower.before())
-    logger.addHandler(follower)
+    if told := expected(logger.info):
+        logger.info(told.before())
+        logger.addHandler(told)
 
 
 if workflow.is_main_process:

@@ -247,7 +247,10 @@ def slowness() -> float:
             value += number * number % 7
         own = time.process_time() - own
         passed, used, least = passed + time.perf_counter() - wall, used + own, min(least, own)
-    crowd = (os.getloadavg()[0] + 1) / (os.cpu_count() or 1)
+    try:
+        crowd = (os.getloadavg()[0] + 1) / (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # not told on this system
+        crowd = 1.0
     return least / LOOP_SECONDS * max(1.0, min(passed / used, crowd))
 
 

@@ -74,8 +74,8 @@ def calm(workflow: Any) -> None:
 
 def forecast(
     workflow: Any, seconds: Callable[[Any], float], figure: Callable[[Any], str], say: Say
-) -> "Forecast":
-    """What a call of Snakemake has to do.
+) -> "Forecast | None":
+    """What a call of Snakemake has to do; None, and a line on why, if Snakemake does not tell.
 
     Args:
         workflow: Snakemake's, its jobs known.
@@ -83,6 +83,16 @@ def forecast(
         figure: what to say of a job when it is done; nothing where it is empty.
         say: says a line.
     """
+    try:
+        return _forecast(workflow, seconds, figure, say)
+    except (AttributeError, LookupError, TypeError) as error:  # another version's insides
+        say(f"how long it will take is not known: {type(error).__name__}: {error}")
+        return None
+
+
+def _forecast(
+    workflow: Any, seconds: Callable[[Any], float], figure: Callable[[Any], str], say: Say
+) -> "Forecast":
     dag = workflow.dag
     jobs = {dag.jobid(job): job for job in dag.needrun_jobs(exclude_finished=False)}
     return Forecast(
@@ -149,7 +159,13 @@ class Forecast(logging.Handler):
         return makespan(left, self._needs, urgency, self._workers)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a line of Snakemake's log."""
+        """Take a line of Snakemake's log; what goes wrong here ends no job."""
+        try:
+            self._take(record)
+        except Exception:
+            self.handleError(record)
+
+    def _take(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)
         kind = str(getattr(event, "value", event))
         if kind == "job_started":
