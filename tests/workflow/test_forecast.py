@@ -56,11 +56,13 @@ def test_seconds_are_learnt_from_what_was_done_here(config: Config) -> None:
     slow = [Done("plot", 0.0, 5.4, 3.0)] * 5 + [Done("plot", 0.0, 15.0, 3.0)]
     slow += [Done("plot", 0.0, 4.0, 3.0)] * 3
     start = 2 * STARTS["numba"]
-    done = [*slow, Done("simulate sgd", work, start + 100.0, STARTS["numba"])]
+    done = [*slow, Done("simulate sgd compiled", work, start + 100.0, STARTS["numba"])]
     assert Costs(done).seconds("simulate", cell, 0) == pytest.approx(start + 100.0)
     # a kind of which there is none takes the table's time, on a machine so slow
     other = config.cells["sam"][1]
-    expected = start + 2 * SECONDS["simulate sam"] * costs.work("simulate", other.settings, 4)
+    expected = start + 2 * SECONDS["simulate"] * costs.work(
+        "simulate", other.settings, len(other.blocks[0])
+    )
     assert Costs(done).seconds("simulate", other, 0) == pytest.approx(expected)
 
 
@@ -80,15 +82,16 @@ def test_jobs_done_here_are_read_and_what_cannot_be_is_passed_over(
     benchmark.write_text("s\th:m:s\n12.5\t0:00:12\n")
     benchmark.with_name("block=1.tsv").write_text("s\n3\n")
     work = costs.work("simulate", cell.settings, 2, 20)
-    assert costs.done_here() == [Done("simulate sgd", work, 12.5, STARTS["numba"])]
+    assert costs.done_here() == [Done("simulate sgd compiled", work, 12.5, STARTS["numba"])]
 
 
 def test_figures_come_one_after_another_the_quick_ones_first(config: Config) -> None:
     binding = Binding(config, Recipes(config, ROOT / "workflow/scripts"))
     order = binding.order
     assert sorted(order) == sorted(config.figures)
-    # 60,000 steps of a few runs; networks trained; maps of 1,600 runs of a million steps
-    assert order.index("figure6") < order.index("figure5") < order.index("phase_diagram")
+    # 60,000 steps of a few runs; 1,600 runs of a million steps; networks trained
+    assert order.index("figure6") < order.index("phase_diagram")
+    assert order.index("figure6") < order.index("figure5")
 
     def urgency(verb: str, experiment: str) -> int:
         path = config.cells[experiment][-1].path
@@ -98,7 +101,8 @@ def test_figures_come_one_after_another_the_quick_ones_first(config: Config) -> 
     first = urgency("simulate", "alternating")
     assert first < urgency("analyze", "alternating")
     assert first < binding.figure_priority(SimpleNamespace(figure="figure6"))
-    assert first > urgency("train", "few_images_mlp_sam") > urgency("simulate", "phase_sgd") > 0
+    assert first > urgency("train", "few_images_mlp_sam") > 0
+    assert first > urgency("simulate", "phase_sgd") > 0
     # one that two figures read is as urgent as for the first of them
     early = min(order.index("figure2"), order.index("table1"))
     assert urgency("simulate", "two_phases") == 3 * (len(order) - early)

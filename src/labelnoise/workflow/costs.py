@@ -26,11 +26,17 @@ from labelnoise.train.settings import TrainSettings
 from . import layout
 from .verbs import verb_of
 
-LANES = 8
-"""Runs that a processor steps together: fewer take as long."""
+STEPS = {"sgd": 1.0, "sam": 1.4, "gd": 10.0, "oscillation": 3.2}
+"""What a multiply-add of an algorithm's steps is worth, in those of label-noise SGD."""
 
-SNAPSHOT = 100.0
-"""Multiply-adds that recording one coordinate of one neuron is worth."""
+ANOTHER = 1.5
+"""The same of an algorithm that is not in the table."""
+
+BACKENDS = {"compiled": 1.0, "torch": 300.0, "cuda": 0.01}
+"""What a multiply-add is worth where it is done so."""
+
+SNAPSHOT = 150.0
+"""Multiply-adds that a snapshot of one coordinate of one neuron is worth."""
 
 SEEN = 12
 """Finished jobs that are looked at for each experiment and verb."""
@@ -48,25 +54,17 @@ STARTS = {"torch": 2.6, "numba": 1.4, "": 0.8}
 """Seconds that a job's process takes to start, by the slowest library that it imports."""
 
 SECONDS = {
-    "simulate sgd": 3.4e-10,
-    "simulate sam": 3.2e-10,
-    "simulate gd": 7e-10,
-    "simulate oscillation": 3.2e-10,
-    "linearize sgd": 4e-10,
-    "linearize gd": 4e-10,
+    "simulate": 1.1e-10,
     "analyze simulate": 5e-5,
+    "train": 4e-7,
     "train mlp": 6.6e-11,
-    "train wide_resnet": 4e-7,
     "train resnet": 4.5e-7,
+    "linearize": 7.9e-7,
     "linearize mlp": 2e-10,
-    "linearize wide_resnet": 7.9e-7,
-    "prune resnet": 1.2e-6,
+    "prune": 1.2e-6,
     "analyze train": 5e-5,
 }
-"""Seconds that a unit of work takes, by kind. `benchmarks/bench_workflow.py` measures them."""
-
-UNKNOWN = 4e-7
-"""The same of what is in no row: a network of the user's, or a backend that was never used."""
+"""Seconds that a unit of work takes, by kind; a kind without a row has that of its first word."""
 
 OTHERS = {"plot": 3.0, "images": 2.0, "download": 60.0, "track": 4.0}
 """Seconds of the jobs that belong to no cell."""
@@ -93,15 +91,13 @@ def work(verb: str, settings: Settings | TrainSettings, seeds: int, points: int 
 
 
 def _simulated(verb: str, settings: Settings, runs: int) -> float:
-    recorded = settings.neurons or settings.width
     if verb == "analyze":
         return float(runs * settings.snapshots)
     reduced = settings.reduce and settings.rule.reduces
     neurons = min(settings.width, settings.dim + 1) if reduced else settings.width
-    lanes = math.ceil(runs / LANES) * LANES if reduced else runs
-    steps = lanes * settings.steps * neurons * (settings.dim + 1)
-    snapshots = runs * settings.snapshots * settings.dim * SNAPSHOT
-    return steps + snapshots * (settings.width + recorded) / 2
+    each = STEPS.get(settings.algorithm, ANOTHER) * BACKENDS.get(settings.backend, 1.0)
+    steps = each * settings.steps * neurons * (settings.dim + 1)
+    return runs * (steps + SNAPSHOT * settings.snapshots * settings.width * settings.dim)
 
 
 def _trained(verb: str, settings: TrainSettings, seeds: int) -> float:
@@ -132,8 +128,13 @@ def kind(verb: str, settings: Settings | TrainSettings) -> str:
         return f"analyze {'simulate' if isinstance(settings, Settings) else 'train'}"
     if not isinstance(settings, Settings):
         return f"{verb} {settings.network}"
-    backend = "" if settings.backend == "compiled" or verb != "simulate" else f" {settings.backend}"
-    return f"{verb} {settings.algorithm}{backend}"
+    what = settings.backend if verb == "simulate" else verb
+    return f"simulate {settings.algorithm} {what}"
+
+
+def _listed(kind: str) -> float:
+    """The seconds of a unit of work of a kind in the table."""
+    return SECONDS.get(kind) or SECONDS.get(kind.partition(" ")[0]) or SECONDS["train"]
 
 
 @dataclass(frozen=True)
@@ -206,10 +207,10 @@ def slowness_seen(done: Sequence[Done]) -> float | None:
 
     By jobs that are little more than their start, which changes of a kernel leave as they are.
     """
-    small = [job for job in done if SECONDS.get(job.kind, 0.0) * job.work < job.start]
+    small = [job for job in done if not job.work or _listed(job.kind) * job.work < job.start]
     if len(small) < FEW:
         return None
-    thought = sum(job.start + SECONDS.get(job.kind, 0.0) * job.work for job in small)
+    thought = sum(job.start + (job.work and _listed(job.kind) * job.work) for job in small)
     return sum(job.seconds for job in small) / thought
 
 
@@ -226,9 +227,7 @@ def learnt(done: Iterable[Done], slow: float) -> dict[str, float]:
     sums: dict[str, tuple[float, float]] = {}
     for job in done:
         start = job.start * slow
-        known = SECONDS.get(job.kind)
-        thought = job.seconds - start if known is None else known * job.work * slow
-        if job.work and min(thought, job.seconds - start) > start:
+        if job.work and min(_listed(job.kind) * job.work * slow, job.seconds - start) > start:
             seconds, units = sums.get(job.kind, (0.0, 0.0))
             sums[job.kind] = seconds + job.seconds - start, units + job.work
     return {kind: seconds / units for kind, (seconds, units) in sums.items()}
@@ -265,16 +264,14 @@ class Costs:
 
     def __init__(self, done: Sequence[Done] = (), slow: float | None = None) -> None:
         self._slow = slow or slowness_seen(done) or 1.0
-        scaled = {name: value * self._slow for name, value in SECONDS.items()}
-        self._seconds = scaled | learnt(done, self._slow)
+        self._learnt = learnt(done, self._slow)
 
     def seconds(self, verb: str, cell: Cell, block: int | None = None) -> float:
         """Seconds of a verb's job for a cell, or for a block of its seeds."""
         seeds = len(cell.blocks[block]) if block is not None else sum(map(len, cell.blocks))
         points = math.prod(len(values) for values in cell.together.values())
-        each = self._seconds.get(kind(verb, cell.settings))
-        if each is None:
-            each = UNKNOWN * self._slow
+        like = kind(verb, cell.settings)
+        each = self._learnt.get(like) or _listed(like) * self._slow
         start = _start(verb, cell.verb) * self._slow
         return start + each * work(verb, cell.settings, seeds, points)
 
