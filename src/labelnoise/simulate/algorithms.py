@@ -114,5 +114,12 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 }
 """By the name that the configuration has."""
 
+ENGINES: Mapping[str, str] = {
+    "compiled": "labelnoise.simulate.compiled_engine:CompiledEngine",
+    "torch": "labelnoise.simulate.torch_engine:TorchEngine",
+    "cuda": "labelnoise.simulate.triton_engine:TritonEngine",
+}
+"""By the name of the backend; each is called with runs, `threads` and `device`."""
+
 PARTICULAR = frozenset(name for algorithm in ALGORITHMS.values() for name in algorithm.reads)
 """Settings that not every algorithm reads."""

@@ -3,7 +3,6 @@
 All engines take the same runs, sample order and noise, and stop a diverged run at the same step.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -14,13 +13,6 @@ from jaxtyping import Float64, Int32, UInt8
 from .problem import Problem, label_noise, sample_order
 from .reduction import Reduction
 from .settings import Settings
-
-ENGINES: Mapping[str, str] = {
-    "compiled": "labelnoise.simulate.compiled_engine:CompiledEngine",
-    "torch": "labelnoise.simulate.torch_engine:TorchEngine",
-    "cuda": "labelnoise.simulate.triton_engine:TritonEngine",
-}
-"""By the name of the backend; each is called with runs, `threads` and `device`."""
 
 
 @dataclass(frozen=True)

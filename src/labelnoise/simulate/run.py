@@ -11,7 +11,8 @@ from labelnoise import labels
 from labelnoise.config.fields import snapshot_steps
 from labelnoise.config.modules import resolve
 
-from .engines import ENGINES, Engine, Run
+from .algorithms import ENGINES
+from .engines import Engine, Run
 from .observe import PER_NETWORK, PER_NEURON, PER_QUANTILE, QUANTILES, observe
 from .problem import draw_problem
 from .reduction import no_reduction, reduce

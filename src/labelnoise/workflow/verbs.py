@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from labelnoise.config.load import Cell
-from labelnoise.simulate.engines import ENGINES
+from labelnoise.simulate.algorithms import ENGINES
 from labelnoise.simulate.settings import Settings
 
 SAVED = "labelnoise.artifacts.store:write_dataset"
@@ -22,7 +22,7 @@ DRIFT = "labelnoise.train.observe:NTKDrift"
 CHOSEN = (
     DRIFT,
     "labelnoise.simulate.algorithms:ALGORITHMS",
-    "labelnoise.simulate.engines:ENGINES",
+    "labelnoise.simulate.algorithms:ENGINES",
     "labelnoise:__version__",
 )
 """Names that are not followed. What of them a job takes, its verb names: a row of a table, or the
