@@ -55,6 +55,7 @@ bench: figures ## steps per second beside other ways; what each part costs
 	$(BIN)/python benchmarks/bench_merging.py
 	$(BIN)/python benchmarks/bench_train.py
 	$(BIN)/python benchmarks/bench_tracking.py
+	$(BIN)/python benchmarks/bench_workflow.py
 
 gpu-check: $(READY) ## what needs a GPU, on a machine with one: tests, times, one table
 	python benchmarks/gpu_check.py
