@@ -158,6 +158,12 @@ def test_the_spectrum_is_drawn_from_the_largest_on(tmp_path):
     learnt = 48 / (0.3 * 20)
     share = (values > learnt).mean()
     assert f"{share:.0%} of the modes lie above N/(η·steps) = {learnt:.3g}" in drawing.text
+    assert "are learnt in the 20 steps" in drawing.text
+    axes = drawing.figure.axes[0]
+    said = {text.get_text(): text.xy[1] for text in axes.texts if "learnt" in text.get_text()}
+    assert said == pytest.approx({"learnt in 20 steps": learnt, "not learnt": learnt})
+    (shade,) = axes.patches
+    assert shade.get_y() == pytest.approx(learnt)
     assert f"stable up to η = {one.linearized()['eta_max'].min():.3g} (used: 0.3)" in drawing.text
     assert_renders(drawing)
     assert_same_bytes(lambda: spectrum.draw([one], spectrum.Options()), tmp_path)
@@ -176,4 +182,15 @@ def test_spectra_of_the_same_network_are_told_apart_by_their_experiments():
         assert sorted(rows) == sorted(one.linearized()["eigenvalue"].values.ravel())
         assert f"**MLP, digits ({one.experiment}).**" in drawing.text
     titles = [axes.get_title(loc="left") for axes in drawing.figure.axes]
-    assert titles == ["MLP, digits (a)", "MLP, digits (b)"]
+    assert titles == ["MLP, digits\n(a)", "MLP, digits\n(b)"]
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (8, (3, 3))])
+def test_spectra_have_room_however_many_they_are(count, shape):
+    one = mlp()
+    many = [dataclasses.replace(one, experiment=f"e{number}") for number in range(count)]
+    drawing = spectrum.draw(many, spectrum.Options())
+    panels = drawing.figure.axes
+    assert len(panels) == count
+    assert panels[0].get_subplotspec().get_gridspec().get_geometry() == shape
+    assert_renders(drawing)

@@ -242,11 +242,15 @@ def _line(
 def _finish_training(accuracy: Axes, loss: Axes, shown: Sequence[Trained]) -> None:
     accuracy.set(xlabel="epoch", ylabel="test accuracy [%]")
     loss.set(xlabel="epoch", ylabel="test loss")
-    # the first epochs would hide what is compared
-    curves = [100 * one.curves["test_accuracy"].mean("seed").values for one in shown]
-    top = max(curve.max() for curve in curves)
-    least = min(np.quantile(curve, 0.25) for curve in curves)
-    accuracy.set_ylim(max(0.0, 2 * least - top), top + 0.1 * (top - least) + 0.5)
+    # the first epochs would hide what is compared; every band of the second half is seen
+    curves = [100 * one.curves["test_accuracy"] for one in shown]
+    least = min(np.quantile(curve.mean("seed"), 0.25) for curve in curves)
+    half = curves[0].sizes["step"] // 2
+    bands = [band(curve, curves[0]) for curve in curves]
+    low = min(band_low[half:].min() for band_low, _ in bands)
+    high = max(band_high[half:].max() for _, band_high in bands)
+    low = max(0.0, min(2 * least - high, low))
+    accuracy.set_ylim(low, high + 0.05 * (high - low) + 0.2)
     loss.set_ylim(0, 2.5 * max(float(one.final("test_loss").mean()) for one in shown))
 
 
