@@ -49,6 +49,7 @@ verify: $(READY) ## every result against its recorded digest; says what is damag
 
 bench: figures ## steps per second beside other ways; what each part costs
 	$(BIN)/python benchmarks/bench_simulate.py
+	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_rules.py
 	$(BIN)/python benchmarks/bench_ntk.py
 	$(BIN)/python benchmarks/bench_merging.py
@@ -68,6 +69,6 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean: ## remove results, keep the environment
-	rm -rf results .snakemake
+	find results -mindepth 1 ! -name README.md -delete; rm -rf .snakemake
 
 .PHONY: help figures test lint report ui track verify bundle check-bundle bench gpu-check docs clean

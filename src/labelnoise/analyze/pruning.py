@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from labelnoise.labels import coordinates
 from labelnoise.train.observe import outputs
 from labelnoise.train.resnet import ResNet, restore
 from labelnoise.train.settings import TrainSettings
@@ -132,8 +133,7 @@ def _label(
         missing = [np.nan] * len(sizes[dim])
         values = np.array([run.get(name, missing) for run in runs])
         variables[name] = (("seed", dim), values, {"long_name": text, "units": "1"})
-    coordinates = {
-        "seed": ("seed", np.asarray(seeds, np.int64), {"long_name": "seed", "units": "1"}),
+    shares = {
         "channels_kept": (
             "channels_kept",
             np.array(channels_kept),
@@ -146,7 +146,7 @@ def _label(
         ),
         "layer": ("layer", layers, {"long_name": "layer, by its name in the network"}),
     }
-    return xr.Dataset(variables, coordinates)
+    return xr.Dataset(variables, coordinates(seeds) | shares)
 
 
 def headline(pruned: xr.Dataset) -> dict[str, float]:

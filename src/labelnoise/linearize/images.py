@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.func import vjp
 
 from labelnoise.config.fields import DIVERGED, snapshot_steps
+from labelnoise.labels import coordinates, diverged_step
 from labelnoise.ntk.function_space import FunctionSpace
 from labelnoise.ntk.kernel import empirical_ntk
-from labelnoise.train.networks import first_layer_name, function_of, require_ntk, trained
+from labelnoise.ntk.modules import function_of, trained
+from labelnoise.train.networks import first_layer_name
+from labelnoise.train.noise import mean_shares
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
@@ -29,7 +32,7 @@ def linearize(
     device: str = "cpu",
     say: Callable[[str], None] = lambda text: None,
 ) -> xr.Dataset:
-    """Train the networks linearised at t = 0, once for each seed (science: §5).
+    """Train the networks linearised at t = 0, once for each seed (paper §4.5).
 
     f_t = f_0 − K_{·,X} K_XX⁻¹ (I − (I − η K_XX/N)^t)(f_0 − ȳ) with the empirical NTK K and
     N = images × classes. Images and start are those of `labelnoise.train.run.train` for the same
@@ -75,18 +78,18 @@ def linearize(
 @torch.no_grad()
 def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], FunctionSpace]:
     """The curves of one linearised run, and its kernel's spectrum."""
-    require_ntk(task.network)
     settings, function = task.settings, function_of(task.network.eval())
     start = trained(task.network)
     memory = settings.ntk_memory * 2**20
-    kernel = empirical_ntk(function, start, task.x_train, memory=memory)
-    across = empirical_ntk(function, start, task.x_test, task.x_train, memory=memory)
+    kernel = empirical_ntk(task.network, task.x_train, memory=memory)
+    across = empirical_ntk(task.network, task.x_test, task.x_train, memory=memory)
     space = FunctionSpace.from_kernel(kernel)
     f_train, f_test = (
         outputs(lambda x: function(start, x), x) for x in (task.x_train, task.x_test)
     )
     classes = len(task.classes)
-    targets = (1 - settings.tau) * task.target(task.y_train) + settings.tau / classes
+    true, other = mean_shares(settings.tau, classes, settings.noise)
+    targets = (true - other) * task.target(task.y_train) + other
     eta, time, t = settings.eta, settings.linearisation, torch.from_numpy(steps)
     train, test = space.predict(
         t,
@@ -141,21 +144,16 @@ def _label(
     }
     alive = np.isfinite(variables["train_loss"][1])
     gone = np.where(alive.all(1), np.nan, steps[np.argmin(alive, 1)])
+    variables["diverged_step"] = diverged_step(gone)
     text = {
-        "diverged_step": ("step at which it diverged (NaN: it did not)", "T", "step"),
         "eta_max": ("learning rate at which gradient descent stops to converge", "2N/λ_max", "1"),
         "eigenvalue": ("eigenvalues of the NTK of the training images", "λ", "1"),
     }
     spectral: list[tuple[str, tuple[str, ...], np.ndarray]] = [
-        ("diverged_step", ("seed",), gone),
         ("eta_max", ("seed",), limits),
         ("eigenvalue", ("seed", "mode"), spectra),
     ]
     for name, dims, values in spectral:
         label = dict(zip(("long_name", "symbol", "units"), text[name], strict=True))
         variables[name] = (dims, values, label)
-    coordinates = {
-        "seed": ("seed", np.asarray(seeds, np.int64), {"long_name": "seed", "units": "1"}),
-        "step": ("step", steps, {"long_name": "steps taken", "units": "step"}),
-    }
-    return xr.Dataset(variables, coordinates)
+    return xr.Dataset(variables, coordinates(seeds, steps))

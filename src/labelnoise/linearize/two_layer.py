@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from labelnoise.config.fields import DIVERGED, snapshot_steps
 from labelnoise.config.modules import resolve
+from labelnoise.labels import Labelled, coordinates, diverged_step
 from labelnoise.simulate.algorithms import ALGORITHMS
 from labelnoise.simulate.engines import Run
 from labelnoise.simulate.observe import PER_NETWORK
@@ -55,7 +56,7 @@ def linearize(
             run = Run(settings, seed, problem, no_reduction(problem.w, problem.a, problem.x))
             columns = {name: values[number] for name, values in measured.items()}
             diverged[number] = _one(run, steps, columns, progress or (lambda _: None))
-    variables = {
+    variables: dict[str, Labelled] = {
         name: (
             ("seed", "step"),
             values,
@@ -67,12 +68,8 @@ def linearize(
         )
         for name, values in measured.items()
     }
-    label = {"long_name": "step at which it diverged (NaN: it did not)", "units": "step"}
-    coordinates = {
-        "seed": ("seed", np.asarray(seeds, np.int64), {"long_name": "seed", "units": "1"}),
-        "step": ("step", steps, {"long_name": "steps taken", "units": "step"}),
-    }
-    return xr.Dataset(variables | {"diverged_step": ("seed", diverged, label)}, coordinates)
+    variables["diverged_step"] = diverged_step(diverged)
+    return xr.Dataset(variables, coordinates(seeds, steps))
 
 
 def _one(

@@ -32,6 +32,10 @@ PER_NETWORK = {
     "w_norm_mean": ("mean first-layer norm", "mean ‖w_i‖"),
     "w_norm_max": ("largest first-layer norm", "max ‖w_i‖"),
     "alignment_mean": ("mean alignment with the ground truth", "mean |⟨w_i, θ*⟩|/(‖w_i‖‖θ*‖)"),
+    "alignment_min": (
+        "alignment with the ground truth of the neuron that is least aligned",
+        "min |⟨w_i, θ*⟩|/(‖w_i‖‖θ*‖)",
+    ),
     "a_rms": ("root mean square second-layer weight", "√(mean a_i²)"),
     "a_max": ("largest second-layer weight", "max |a_i|"),
     "displacement_min": (
@@ -83,9 +87,24 @@ def _drift_shares(
     oscillating part its sign is that of the bracket, whatever the noise. All samples x are tried.
     """
     w, a = w[:PROBED], a[:PROBED]
-    bracket = (w @ problem.x.T) ** 2 - np.outer(a**2, np.einsum("ij,ij->i", problem.x, problem.x))
-    clear = 0.5 * np.einsum("ij,ij->i", w, w)[:, None]
-    return float((bracket > 0).mean()), float((bracket > clear).mean())
+    bracket = w @ problem.x.T
+    bracket *= bracket
+    bracket -= np.outer(a**2, problem.squared_inputs)
+    negative = np.count_nonzero(bracket > 0)
+    clear = np.count_nonzero(bracket > 0.5 * np.einsum("ij,ij->i", w, w)[:, None])
+    return negative / bracket.size, clear / bracket.size
+
+
+def _quantiles(values: Float64[np.ndarray, "width"]) -> Float64[np.ndarray, "quantile"]:
+    """`QUANTILES` of the values, linear between the order statistics."""
+    ordered = np.sort(values)
+    places = np.array(QUANTILES) * (len(values) - 1)
+    below = places.astype(np.intp)
+    above = np.minimum(below + 1, len(values) - 1)
+    quantiles: Float64[np.ndarray, "quantile"] = ordered[below] + (places - below) * (
+        ordered[above] - ordered[below]
+    )
+    return quantiles
 
 
 def observe(
@@ -111,7 +130,7 @@ def observe(
     squares = np.einsum("ij,ij->i", w, w)
     difference = w - problem.w
     moved = np.einsum("ij,ij->i", difference, difference)
-    start = np.einsum("ij,ij->i", problem.w, problem.w)
+    start = problem.squared_w
     theta_star_norm = float(np.linalg.norm(problem.theta_star))
     w_norm = np.sqrt(squares)
     alignment = _ratio(np.abs(w @ problem.theta_star), w_norm * theta_star_norm)
@@ -135,12 +154,13 @@ def observe(
         "w_norm_mean": float(w_norm.mean()),
         "w_norm_max": float(w_norm.max()),
         "alignment_mean": float(alignment.mean()),
+        "alignment_min": float(alignment.min()),
         "a_rms": float(np.sqrt((a**2).mean())),
         "a_max": float(np.abs(a).max()),
         "displacement_min": float(displacement.min()),
         "displacement_max": float(displacement.max()),
         "drift_negative_share": negative,
         "drift_clear_share": clear,
-        "w_norm_quantile": np.quantile(w_norm, QUANTILES),
-        "alignment_quantile": np.quantile(alignment, QUANTILES),
+        "w_norm_quantile": _quantiles(w_norm),
+        "alignment_quantile": _quantiles(alignment),
     }

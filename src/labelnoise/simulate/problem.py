@@ -5,6 +5,7 @@ data, initialisation, sample order and noise signs (paired comparison).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -41,6 +42,16 @@ class Problem:
     w: Float64[np.ndarray, "width dim"]
     a: Float64[np.ndarray, "width"]
 
+    @cached_property
+    def squared_inputs(self) -> Float64[np.ndarray, "samples"]:
+        """‖x_i‖² of the training inputs."""
+        return np.asarray(np.einsum("ij,ij->i", self.x, self.x))
+
+    @cached_property
+    def squared_w(self) -> Float64[np.ndarray, "width"]:
+        """‖w_i‖² of the neurons at the start."""
+        return np.asarray(np.einsum("ij,ij->i", self.w, self.w))
+
 
 def draw_problem(settings: Settings, seed: int) -> Problem:
     """Draw the data and the NTK initialisation of one run (paper §4.1, eq. 5).
@@ -66,6 +77,12 @@ def draw_problem(settings: Settings, seed: int) -> Problem:
             np.linalg.norm(w, axis=1).max(), np.abs(a).max()
         )
         w, a = shrink * w, shrink * a
+    elif settings.initialisation == "aligned":
+        # ‖Wᵀa‖ is then Σ |a_i|‖w_i‖, which is far above ‖θ*‖ in a wide network
+        norms = np.linalg.norm(w, axis=1)
+        shrink = np.sqrt(settings.theta_star_norm / 2 / (np.abs(a) @ norms))
+        w = shrink * np.outer(np.sign(a) * norms, theta_star / settings.theta_star_norm)
+        a = shrink * a
     return Problem(
         theta_star=theta_star,
         x=x,

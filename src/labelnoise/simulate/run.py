@@ -7,6 +7,7 @@ import xarray as xr
 from jaxtyping import Float64
 from threadpoolctl import threadpool_limits
 
+from labelnoise import labels
 from labelnoise.config.fields import snapshot_steps
 from labelnoise.config.modules import resolve
 
@@ -151,7 +152,7 @@ def _variables(settings: Settings) -> dict[str, Variable]:
     found |= {name: ("f8", ("step", "quantile"), *text, "1") for name, text in PER_QUANTILE.items()}
     found["theta"] = ("f8", ("step", "dim"), "effective predictor", "Wᵀa", "1")
     found["theta_star"] = ("f8", ("dim",), "ground truth", "θ*", "1")
-    found["diverged_step"] = ("f8", (), "step at which it diverged (NaN: it did not)", "t", "step")
+    found["diverged_step"] = ("f8", (), *labels.DIVERGED)
     if settings.trace_steps:
         found["a_trace"] = (
             "f4",
@@ -175,13 +176,13 @@ def _variables(settings: Settings) -> dict[str, Variable]:
 def _coordinates(settings: Settings) -> dict[str, tuple[np.ndarray, str, str]]:
     """Every dimension but that of the runs: its values, name in words and units."""
     found: dict[str, tuple[np.ndarray, str, str]] = {
-        "step": (snapshot_steps(settings), "steps taken", "step"),
+        "step": (snapshot_steps(settings), *labels.STEPS_TAKEN),
         "neuron": (np.arange(settings.neurons or settings.width), "hidden neuron", "1"),
         "quantile": (np.array(QUANTILES), "quantile", "1"),
         "dim": (np.arange(settings.dim), "input dimension", "1"),
     }
     if settings.trace_steps:
-        found["trace_step"] = (np.arange(settings.trace_steps + 1), "steps taken", "step")
+        found["trace_step"] = (np.arange(settings.trace_steps + 1), *labels.STEPS_TAKEN)
         found["trace_neuron"] = (np.arange(settings.trace_neurons), "hidden neuron", "1")
     return found
 
@@ -272,10 +273,8 @@ def _label(
         array = arrays[name].reshape(len(values), len(seeds), *arrays[name].shape[1:])
         attributes = {"long_name": long_name, "symbol": symbol, "units": units}
         variables[name] = ((axis, "seed", *dims), array, attributes)
-    coordinates = {
-        axis: (axis, np.asarray(values), {"long_name": axis, "units": "1"}),
-        "seed": ("seed", np.asarray(seeds, np.int64), {"long_name": "seed", "units": "1"}),
-    }
+    coordinates = labels.coordinates(seeds)
+    coordinates[axis] = (axis, np.asarray(values), {"long_name": axis, "units": "1"})
     for name, (column, long_name, units) in _coordinates(settings).items():
         coordinates[name] = (name, column, {"long_name": long_name, "units": units})
     return xr.Dataset(variables, coordinates)

@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from labelnoise.config.fields import DIVERGED, snapshot_steps
+from labelnoise.labels import Labelled, coordinates, diverged_step
 
 from .checkpoint import Checkpoint
 from .observe import PER_SNAPSHOT, Observer
@@ -172,7 +173,7 @@ def _label(
         "w_norm": ("norm of the first layer's weights into each neuron", "‖w_i‖"),
         "ntk_drift": ("distance of the NTK from its start, over its norm there", "ΔK"),
     }
-    variables = {}
+    variables: dict[str, Labelled] = {}
     # in this order, whatever that of a checkpoint was: the file's bytes depend on it
     for name, (long_name, symbol) in names.items():
         if name not in runs[0]:
@@ -183,10 +184,5 @@ def _label(
             row[: len(run[name])] = run[name]
         dims = ("seed", "step", "neuron")[: values.ndim]
         variables[name] = (dims, values, {"long_name": long_name, "symbol": symbol, "units": "1"})
-    label = {"long_name": "step at which it diverged (NaN: it did not)", "units": "step"}
-    variables["diverged_step"] = (("seed",), np.asarray(diverged), label)
-    coordinates = {
-        "seed": ("seed", np.asarray(seeds, np.int64), {"long_name": "seed", "units": "1"}),
-        "step": ("step", steps, {"long_name": "steps taken", "units": "step"}),
-    }
-    return xr.Dataset(variables, coordinates)
+    variables["diverged_step"] = diverged_step(diverged)
+    return xr.Dataset(variables, coordinates(seeds, steps))
