@@ -70,6 +70,7 @@ CASES = {
         figure3,
         lambda: [noise(0.0), noise(0.5), resnet(noise, 0.0), resnet(noise, 0.5)],
     ),
+    "flipped": (figure3, lambda: [noise(t, network={"noise": "flip"}) for t in (0.0, 0.5)]),
     "cross_entropy": (
         figure3,
         lambda: [noise(t, network={"loss": "cross_entropy"}) for t in (0.0, 0.5)],
@@ -233,15 +234,19 @@ def test_the_text_says_what_is_so(drawn):
 def test_figure_3_says_how_much_the_mean_label_explains(drawn):
     cells, drawing = drawn
     shown = by(cells) == "tau" and cells[0].settings["loss"] == "mse"
-    assert ("½τ²(C − 1)/C²" in drawing.text) == shown
+    flipped = cells[0].settings["noise"] == "flip"
+    assert ("½τ²(C − 1)/C²" in drawing.text) == (shown and not flipped)
+    assert ("½τ²/(C − 1)" in drawing.text) == (shown and flipped)
+    assert ("flipped labels" in drawing.text) == flipped
     if not shown:
         return
     for group, seeds, _ in groups(cells):
         tau, found = group[-1].grid["tau"], lines(group)
-        mean_label = np.full(4, tau / 4) + (1 - tau) * np.eye(4)[0]
+        wrong = (1 - np.eye(4)[0]) / 3 if flipped else np.full(4, 1 / 4)
+        mean_label = tau * wrong + (1 - tau) * np.eye(4)[0]
         loss = ((mean_label - np.eye(4)[0]) ** 2).mean() / 2
         reached = ends(group[-1].analysis, seeds, "train_loss").mean()
-        assert f"(C − 1)/C² = {loss:.4f} (measured: {reached:.4f})" in drawing.text
+        assert f" = {loss:.4f} (measured: {reached:.4f})" in drawing.text
         linear, lazy = (
             ends(found[name], seeds, "test_loss")
             for name in ("linearised", "linearised, mean noisy label")

@@ -53,6 +53,10 @@ DROP = 5.0
 """Percentage points of accuracy whose loss ends the range in which pruning is said to be taken."""
 
 
+NOISES = {"redraw": "redrawn from all classes", "flip": "flipped to another class"}
+"""What is done to labels."""
+
+
 class Options(BaseModel):
     """Figure 1 has no options."""
 
@@ -303,13 +307,13 @@ def _text(shown: Sequence[Trained]) -> str:
         f"A ResNet of {settings['depth'] or 18} layers and width {settings['width'] or 64} is "
         f"trained on {thousands(plain.images)} images ({SOURCES[settings['source']]}) for "
         f"{plain.epochs[-1]:.0f} epochs by {_method(settings)}, with η = {settings['eta']:g} "
-        f"({settings['eta_schedule']}) and batches of {plain.batch}. Labels are redrawn with "
-        "probability τ at every step. Panels a and b show test accuracy and test loss; the first "
-        "epochs lie outside. Panels c and d show how much more accurate than without noise a "
+        f"({settings['eta_schedule']}) and batches of {plain.batch}. Labels are "
+        f"{NOISES[settings['noise']]} with probability τ at every step. "
+        "Panels a and b show test accuracy and test loss; the first epochs lie outside. Panels c and d show how much more accurate than without noise a "
         "pruned network is. It is not trained again. Either features are merged (IFM; real, "
         "smaller networks), or the smallest weights of all layers are set to zero. The table has "
-        f"the share of parameters at which accuracy has fallen by {DROP:g} points, interpolated "
-        f"between the shares pruned to. {BANDS}"
+        f"the share of parameters at which a network is {DROP:g} points below its own accuracy "
+        f"with all of them. Shares between those pruned to are interpolated. {BANDS}"
     )
     return "\n\n".join(filter(None, [claims, "\n".join(rows), about]))
 

@@ -125,6 +125,8 @@ def rows(cells: Sequence[CellData], by: str) -> list[Row]:
             )
         highest.add(levels[-1])
         title = name_of(group[0].settings)
+        if by == "tau" and group[0].settings["noise"] == "flip":
+            title += ", flipped labels"
         # two rows of the same network are told apart by their experiments
         title += f" ({name})" if named.count(title) > 1 else ""
         found.append((group, title))
