@@ -15,7 +15,7 @@ from labelnoise.plot.figures import figure1, spectrum
 from labelnoise.plot.parts.style import CellData
 
 from ..train.made import curves, images, settings
-from .cells import assert_renders, assert_same_bytes
+from .cells import assert_renders, assert_same_bytes, plural
 
 SHARES = {"channels_kept": [1.0, 0.75, 0.5, 0.25], "weights_kept": [1.0, 0.5, 0.1]}
 RESNET = {
@@ -95,8 +95,8 @@ def test_the_text_has_each_accuracy_and_counts_the_seeds(cells):
     better = int((final[0.3] > final[0.0]).sum())
     gain = (final[0.3] - final[0.0]).mean()
     wanted = f"With τ = 0.3 the network is more accurate than without noise in {better} of "
-    wanted += f"{len(seeds)} seeds (by "
-    assert f"{wanted}{gain:+.2f} points)" in drawing.text
+    wanted += f"{plural(seeds)} (by "
+    assert f"{wanted}{gain:+.2f} points)".replace("(by -", "(by −") in drawing.text
     assert ("1 of 3 runs diverged" in drawing.text) == (len(seeds) < 3)
 
 
@@ -157,7 +157,7 @@ def test_the_spectrum_is_drawn_from_the_largest_on(tmp_path):
     np.testing.assert_allclose(y, values.mean(0)[::-1])
     learnt = 48 / (0.3 * 20)
     share = (values > learnt).mean()
-    assert f"{share:.0%} of the modes lie above N/(η·steps) = {learnt:.3g}" in drawing.text
+    assert f"{100 * share:.0f} % of the modes lie above N/(η·steps) = {learnt:.3g}" in drawing.text
     assert "are learnt in the 20 steps" in drawing.text
     axes = drawing.figure.axes[0]
     said = {text.get_text(): text.xy[1] for text in axes.texts if "learnt" in text.get_text()}

@@ -196,6 +196,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         axes.set(xlabel="parameters kept [%]", ylabel="gain in accuracy [points]", xscale="log")
         axes.invert_xaxis()
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_title(title, fontsize=8)
     for axes, name in zip((accuracy, loss, *pruning), "abcd", strict=True):
         letter(axes, name)
@@ -309,9 +310,10 @@ def _text(shown: Sequence[Trained]) -> str:
         f"{plain.epochs[-1]:.0f} epochs by {_method(settings)}, with η = {settings['eta']:g} "
         f"({settings['eta_schedule']}) and batches of {plain.batch}. Labels are "
         f"{NOISES[settings['noise']]} with probability τ at every step. "
-        "Panels a and b show test accuracy and test loss; the first epochs lie outside. Panels c and d show how much more accurate than without noise a "
-        "pruned network is. It is not trained again. Either features are merged (IFM; real, "
-        "smaller networks), or the smallest weights of all layers are set to zero. The table has "
+        "Panels a and b show test accuracy and test loss; the first epochs lie outside. "
+        "Panels c and d show how much more accurate than without noise a pruned network is. It is "
+        "not trained again. Either features are merged (IFM; real, smaller networks), or the "
+        "smallest weights of all layers are set to zero. The table has "
         f"the share of parameters at which a network is {DROP:g} points below its own accuracy "
         f"with all of them. Shares between those pruned to are interpolated. {BANDS}"
     )
@@ -330,9 +332,10 @@ def _taken(one: Trained, method: str) -> str:
 def _claim(one: Trained, plain: Trained) -> str:
     """What label noise of this strength does, and in how many seeds."""
     gain = one.final("test_accuracy") - plain.final("test_accuracy")
+    gained = f"{100 * gain.mean():+.2f}".replace("-", "−")
     return (
         f"With {one.label} the network is more accurate than without noise in {share(gain > 0)} "
-        f"(by {100 * gain.mean():+.2f} points). At −{DROP:g} points it is "
+        f"(by {gained} points). At −{DROP:g} points it is "
         f"{_smaller(one, plain, 'merged')} when features are merged, and "
         f"{_smaller(one, plain, 'magnitude')} when weights are cut."
     )

@@ -140,10 +140,10 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         ratio = np.median(values[:, 0] / np.median(values, 1))
         limit = float(runs["eta_max"].min())
         lines.append(
-            f"**{title}.** {above:.0%} of the modes lie above N/(η·steps) = {learnt:.3g}: these "
-            f"are learnt in the {thousands(settings['steps'])} steps. The largest eigenvalue is "
-            f"{ratio:.3g} times the median one. Gradient descent is stable up to η = {limit:.3g} "
-            f"(used: {settings['eta']:g})."
+            f"**{title}.** {100 * above:.0f} % of the modes lie above N/(η·steps) = {learnt:.3g}: "
+            f"these are learnt in the {thousands(settings['steps'])} steps. The largest eigenvalue "
+            f"is {ratio:.3g} times the median one. Gradient descent is stable up to η = "
+            f"{limit:.3g} (used: {settings['eta']:g})."
         )
         metrics[f"{cell.experiment} learnt_modes"] = float(above)
     about = (
