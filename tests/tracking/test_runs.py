@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from labelnoise.tracking.runs import made_this, used_this
+from labelnoise.tracking.stores import database, embedded
 from labelnoise.workflow.layout import FOLDERS
 
 from .conftest import Project
