@@ -7,7 +7,6 @@ import xarray as xr
 from labelnoise.analyze.phases import (
     escape_step,
     first_crossing,
-    lazy_radius,
     onset_step,
     small_weights_step,
 )
@@ -120,13 +119,6 @@ def test_escape_is_found_for_each_seed():
     found = escape_step(laziest(over_steps([one, gone])), 0.5)
     assert found.dims == ("seed",)
     np.testing.assert_allclose(found, [50, NAN])
-
-
-def test_the_lazy_radius_shrinks_with_the_width():
-    assert lazy_radius(1000) == pytest.approx(np.sqrt(np.log(1000) / 1000))
-    radii = [lazy_radius(width) for width in (10, 100, 1000, 10**6)]
-    assert (np.diff(radii) < 0).all()
-    assert lazy_radius(10**6) < 0.004
 
 
 def test_alignment_starts_a_share_of_its_way_from_where_it_began():

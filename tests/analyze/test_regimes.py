@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.analyze.regimes import COLLAPSED, REGIMES, regime
+from labelnoise.analyze.regimes import COLLAPSED, REGIMES, TAIL, regime, step_mean
 from labelnoise.simulate.run import simulate, simulate_along
 from labelnoise.simulate.settings import Settings
 
@@ -27,6 +27,22 @@ def run(norm=LENGTH, error=0.1, moved=0.5, diverged=np.nan):
     data["theta_star"] = (("seed", "dim"), np.array([[0.0, -LENGTH, 0.0]]))
     data["diverged_step"] = ("seed", np.array([diverged]))
     return xr.Dataset(data, coords={"seed": [0], "step": np.arange(STEPS)})
+
+
+def curve_at(steps, values):
+    return xr.DataArray(np.asarray(values, float), coords={"step": np.asarray(steps)}, dims="step")
+
+
+def test_the_mean_over_a_span_counts_steps_and_not_snapshots():
+    """1 in steps 750 … 1000, 10 before: 1 wherever the snapshots are; and of a line."""
+    log = np.append(0, np.geomspace(1, 1000, 40))
+    for steps in (np.linspace(0, 1000, 41), log, [0, 900, 1000]):
+        falls = curve_at(steps, np.where(np.asarray(steps) >= 750, 1.0, 10.0))
+        assert step_mean(falls, 0.25).item() == pytest.approx(1)
+    dense_at_its_start = np.concatenate([[0], np.linspace(750, 760, 50), [1000]])
+    rising = curve_at(dense_at_its_start, dense_at_its_start)
+    assert step_mean(rising, 0.25).item() == pytest.approx(875)
+    assert step_mean(rising, 0.0).item() == 1000
 
 
 CASES = [
@@ -56,9 +72,10 @@ def test_a_run_that_ends_like_this_is(expected, ends):
 
 
 def test_the_loss_is_averaged_and_not_the_distance():
-    """Half the time at θ*, half the time 1.6 ‖θ*‖ away: mean loss over, mean distance under."""
+    """Mostly 1.3 ‖θ*‖ away, else at θ*: the mean loss is over ½‖θ*‖², the mean distance under."""
     data = run()
-    data["theta_error"][0, -2:] = [0.0, 1.6 * LENGTH]
+    data["theta_error"][0, -2:] = [1.3 * LENGTH, 0.0]
+    assert step_mean(data["theta_error"], TAIL).item() < LENGTH
     assert REGIMES[regime(data, 0.1).item()] == "noisy"
 
 
@@ -97,6 +114,22 @@ SMALL = {"width": 30, "dim": 5, "samples": 20, "snapshots": 21, "neurons": 1}
 def test_simulated_runs_end_up_where_they_should(expected, settings):
     found = regime(simulate(Settings(**SMALL | settings), [0, 1]), 0.1)
     assert [REGIMES[code] for code in found.values] == [expected] * 2
+
+
+@pytest.fixture(scope="module")
+def of_figure_2():
+    """Figure 2's network and noise for 40 % of its steps."""
+    common = {"sigma": 4.0, "steps": 400_000, "neurons": 1, "test_samples": 1}
+    return {
+        spacing: simulate(Settings(**common, spacing=spacing, snapshots=41), [0, 1])
+        for spacing in ("log", "linear")
+    }
+
+
+@pytest.mark.parametrize("spacing", ["log", "linear"])
+def test_the_setting_of_figure_2_is_rich_whatever_the_spacing(spacing, of_figure_2):
+    found = regime(of_figure_2[spacing], 0.1)
+    assert [REGIMES[code] for code in found.values] == ["rich", "rich"]
 
 
 def test_runs_in_one_batch_are_as_they_are_alone():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.analyze.phases import lazy_radius
 from labelnoise.analyze.regimes import REGIMES
 from labelnoise.analyze.summary import FINAL, headline, summarize
 from labelnoise.simulate.observe import PER_NETWORK, PER_QUANTILE, QUANTILES
@@ -66,7 +65,7 @@ def constructed(seeds=3, diverged=()):
 
 
 def summary_of(data, eta=0.04):
-    return summarize(data, width=NEURONS, eta=eta, lazy_threshold=0.1, alignment_onset=0.25)
+    return summarize(data, eta=eta, lazy_threshold=0.1, alignment_onset=0.25)
 
 
 def test_curves_are_kept_and_neurons_are_left_out():
@@ -97,11 +96,6 @@ def test_phases_of_the_constructed_runs():
     # the way from 0.19 to 1 is 0.3925
     np.testing.assert_allclose(summary["escape_step"], 5, rtol=1e-6)
     assert summary["escape_step"].attrs["threshold"] == 0.1
-    # 0.2 → 0.4 in 10 steps passes √(ln 11/11) = 0.4669 never
-    assert np.isnan(summary["radius_step"]).all()
-    assert summary["radius_step"].attrs["threshold"] == lazy_radius(NEURONS)
-    wide = summarize(constructed(), width=1000, eta=1.0, lazy_threshold=0.1, alignment_onset=0.25)
-    np.testing.assert_allclose(wide["radius_step"], lazy_radius(1000) / 0.02, rtol=1e-6)
     np.testing.assert_allclose(summary["alignment_step"], 5.0625, rtol=1e-6)
     assert np.isnan(summary["small_weights_step"]).all()  # √η = 0.2, the largest ends at 12.1
     # √η = 36.3 is passed by the largest norm, 60.5 → 12.1, half-way
@@ -175,13 +169,13 @@ def test_more_dimensions_are_summarised_point_by_point():
     etas = [0.01, 0.02, 30.0]
     points = [Settings(**given, eta=eta, trace_steps=5) for eta in etas]
     along = simulate_along("eta", points, [0, 1])
-    summary = summarize(along, width=20, eta=along["eta"], lazy_threshold=0.1, alignment_onset=0.25)
+    summary = summarize(along, eta=along["eta"], lazy_threshold=0.1, alignment_onset=0.25)
     assert summary["escape_step"].dims == ("eta", "seed")
     assert np.isfinite(summary["diverged_step"].sel(eta=30.0)).all()
     assert np.isfinite(summary["escape_step"].sel(eta=[0.01, 0.02])).all()
     for eta, point in zip(etas, points, strict=True):
         alone = summarize(
-            simulate(point, [0, 1]), width=20, eta=eta, lazy_threshold=0.1, alignment_onset=0.25
+            simulate(point, [0, 1]), eta=eta, lazy_threshold=0.1, alignment_onset=0.25
         )
         xr.testing.assert_identical(summary.sel(eta=eta, drop=True), alone)
     numbers = headline(summary)

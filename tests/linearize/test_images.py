@@ -45,7 +45,10 @@ def trained_explicitly(chosen, seed):
 
     on_train, on_test = linear(task.x_train), linear(task.x_test)
     y = torch.eye(4, dtype=torch.float64)[task.y_train]
-    y = (1 - chosen.tau) * y + chosen.tau / 4
+    if chosen.noise == "flip":
+        y = (1 - chosen.tau) * y + chosen.tau * (1 - y) / 3
+    else:
+        y = (1 - chosen.tau) * y + chosen.tau / 4
     now = {name: p.clone().requires_grad_() for name, p in start.items()}
     first = next(name for name, p in start.items() if p.ndim > 1)
     whole = sum(float((p.detach() ** 2).sum()) for p in network.parameters()) ** 0.5
@@ -75,6 +78,7 @@ CASES = {
     "mlp": {"eta": 0.1},
     "all_pixels": {"rotate": False, "eta": 0.1},
     "noise": {"tau": 0.6, "eta": 0.1},
+    "flipped": {"tau": 0.6, "eta": 0.1, "noise": "flip"},
     "log": {"spacing": "log", "eta": 0.1},
     "ntk": {"parametrization": "ntk", "eta": 0.1},
     "little_memory": {"ntk_memory": 1, "eta": 0.1},

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from labelnoise.analyze.flow.limits import stability_limit
 from labelnoise.analyze.regimes import REGIMES
 from labelnoise.analyze.summary import summarize
-from labelnoise.analyze.theory import escape_time, stability_limit
+from labelnoise.analyze.theory import escape_time
 from labelnoise.plot.figures.phase_diagram import Options, draw
 from labelnoise.plot.parts.style import CellData, save
 from labelnoise.simulate.run import simulate_along
@@ -33,6 +34,7 @@ def row(name, grid, along, regimes, times, **settings):
         },
         coords={"eta": along, "seed": np.arange(codes.shape[1])},
     )
+    data["escape_step"].attrs["threshold"] = 0.1
     given = Settings(**settings, **grid, eta=along[0], steps=STEPS).model_dump()
     return CellData(name, grid, {"eta": along}, given, analyze=[data])
 
@@ -198,7 +200,9 @@ def test_each_cell_has_the_colour_of_its_regime():
 
 def test_runs_that_follow_the_predictions_agree_with_them():
     drawing = draw([*sgd(), *sam()], Options())
-    noise, ascent = drawing.text.split("\n\n")
+    names, noise, ascent = drawing.text.split("\n\n")
+    assert "*lazy* if the first layer moved by less than 10 % of its norm" in names
+    assert "the last 25 % of the steps" in names
     assert "C = 7 the median" in noise
     assert "T₁ ∝ ρ^−2.00 η^−1.00" in ascent
     for text in (noise, ascent):
@@ -220,6 +224,13 @@ def test_runs_that_do_not_are_counted():
     assert "below it 2 of 18, all at σ ≥ 2." in text
     assert "12 of 16 are on the predicted side" in text
     assert "2 stayed lazy that should have left, 2 moved that should not have" in text
+
+
+def test_what_a_statistic_leaves_out_is_counted():
+    """By the law three cells of two seeds are too slow, and three are within half of the limit."""
+    text = draw(sgd(), Options()).text
+    assert "left out are 6 runs that diverged, 6 that never left and 6 near the" in text
+    assert "for the 6 of 6 runs at larger η that left." in text
 
 
 def test_disagreement_of_seeds_is_counted():

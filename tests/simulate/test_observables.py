@@ -71,6 +71,7 @@ def naive(settings: Settings, seed: int) -> dict[str, np.ndarray]:
             record("w_norm_mean", sum(norms) / len(norms))
             record("w_norm_max", max(norms))
             record("alignment_mean", sum(aligned) / len(aligned))
+            record("alignment_min", min(aligned))
             record("a_rms", np.sqrt(sum(a**2) / len(a)))
             record("a_max", max(abs(a)))
             record("displacement_min", min(displaced))
@@ -227,3 +228,17 @@ def test_the_ground_truths_direction_is_uniform_on_the_sphere():
     directions = np.array([draw_problem(settings, seed).theta_star for seed in range(2000)])
     for coordinate in directions.T:
         assert stats.kstest((coordinate + 1) / 2, "uniform").pvalue > 1e-3
+
+
+def test_the_aligned_initialisation_has_every_row_along_the_ground_truth():
+    settings = Settings(width=50, dim=6, theta_star_norm=3.0, initialisation="aligned")
+    problem = draw_problem(settings, 3)
+    usual = draw_problem(settings.model_copy(update={"initialisation": "ntk"}), 3)
+    along = problem.w @ problem.theta_star / 3.0
+    np.testing.assert_allclose(np.linalg.norm(problem.w, axis=1), abs(along), rtol=1e-12)
+    assert (along * problem.a > 0).all()
+    np.testing.assert_allclose(problem.w.T @ problem.a, problem.theta_star / 2, rtol=1e-12)
+    shrink = problem.a / usual.a
+    np.testing.assert_allclose(shrink, shrink[0], rtol=1e-12)
+    lengths = np.linalg.norm(usual.w, axis=1) * shrink[0]
+    np.testing.assert_allclose(abs(along), lengths, rtol=1e-12)

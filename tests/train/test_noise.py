@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from labelnoise.train.noise import batches, noisy_labels
+from labelnoise.train.noise import batches, mean_shares, noisy_labels
 
 
 def drawn(tau, *, seed=0, classes=10, count=3000, images=16, start=0):
@@ -26,6 +26,29 @@ def test_a_label_is_redrawn_with_probability_tau_to_any_class(tau, classes):
         share = np.full(classes, tau / classes)
         share[true] += 1 - tau
         assert chisquare(seen, share * seen.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_label_is_flipped_with_probability_tau_to_another_class(tau, classes):
+    labels, _ = drawn(0.0, classes=classes)
+    noisy = noisy_labels(labels, 0, tau, classes, 0, "flip")
+    changed = (labels != noisy).mean()
+    assert abs(changed - tau) <= 4 * np.sqrt(tau * (1 - tau) / labels.size)
+    for true in range(classes):
+        seen = np.bincount(noisy[(labels == true) & (labels != noisy)], minlength=classes)
+        assert seen[true] == 0
+        assert classes == 2 or chisquare(np.delete(seen, true)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("noise", ["redraw", "flip"])
+def test_the_mean_noisy_label_is_what_is_seen_on_average(noise):
+    labels, _ = drawn(0.0)
+    noisy = noisy_labels(labels, 0, 0.3, 10, 0, noise)
+    true, other = mean_shares(0.3, 10, noise)
+    assert true + 9 * other == pytest.approx(1)
+    assert (noisy == labels).mean() == pytest.approx(true, abs=0.01)
+    assert (noisy == (labels + 3) % 10).mean() == pytest.approx(other, abs=0.01)
 
 
 def test_images_and_steps_are_independent():

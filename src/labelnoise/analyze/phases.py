@@ -38,16 +38,6 @@ def first_crossing(
     return crossing.assign_attrs(units="step")
 
 
-def lazy_radius(width: int) -> float:
-    """√(ln m/m), the radius that shrinks with the width as the lazy regime's does.
-
-    A neuron's drift in t steps of label-noise SGD is about σ²η²t, so that it leaves this radius at
-    T₁ = √(ln m)/(σ²η²√m), the order of Theorem 4.2. It leaves a fixed radius R at R/(σ²η²), which
-    does not depend on m.
-    """
-    return float(np.sqrt(np.log(width) / width))
-
-
 def escape_step(displacement_min: xr.DataArray, threshold: float) -> xr.DataArray:
     """T₁: the step by which every neuron has left the lazy regime (Definition 4.1, Theorem 4.2).
 

@@ -7,11 +7,11 @@ import xarray as xr
 
 from labelnoise.simulate.settings import Settings
 
-from .phases import escape_step, lazy_radius, onset_step, small_weights_step
+from .phases import escape_step, onset_step, small_weights_step
 from .regimes import regime
 
 FINAL = ("train_loss", "test_loss", "theta_error", "w_norm_mean", "alignment_mean")
-PHASES = ("escape_step", "radius_step", "alignment_step", "small_weights_step")
+PHASES = ("escape_step", "alignment_step", "small_weights_step")
 
 
 def _label(data: xr.DataArray, long_name: str, symbol: str, units: str = "1") -> xr.DataArray:
@@ -41,14 +41,13 @@ def analyze(
     along = "eta" in runs.dims
     eta = settings.as_learning_rate(runs["eta"]) if along else settings.learning_rate
     thresholds = {"lazy_threshold": lazy_threshold, "alignment_onset": alignment_onset}
-    summary = summarize(runs, width=settings.width, eta=eta, **thresholds).compute()
+    summary = summarize(runs, eta=eta, **thresholds).compute()
     return summary, headline(summary)
 
 
 def summarize(
     runs: xr.Dataset,
     *,
-    width: int,
     eta: float | xr.DataArray,
     lazy_threshold: float,
     alignment_onset: float,
@@ -58,15 +57,13 @@ def summarize(
     Args:
         runs: trajectories as `labelnoise.simulate.run.simulate` (or `simulate_along`, which has
             one dimension more) returns them.
-        width: hidden neurons m.
         eta: learning rate η.
         lazy_threshold: displacement at which a neuron has left the lazy regime.
         alignment_onset: share of the way to 1 that the mean alignment goes before Phase II.
 
     Returns:
         What the trajectories hold of whole networks, as it is; `escape_step` (out of a fixed
-        radius), `radius_step` (out of one that shrinks with the width), `alignment_step`,
-        `small_weights_step`, `diverged_step` and `regime` over the runs.
+        radius), `alignment_step`, `small_weights_step`, `diverged_step` and `regime` over the runs.
     """
     escape = _label(
         escape_step(runs["displacement_min"], lazy_threshold),
@@ -77,12 +74,6 @@ def summarize(
     curves = runs.drop_dims(["neuron", "trace_step"], errors="ignore")
     return curves.assign(
         escape_step=escape.assign_attrs(threshold=lazy_threshold),
-        radius_step=_label(
-            escape_step(runs["displacement_min"], lazy_radius(width)),
-            "step by which every neuron's displacement exceeds √(ln m/m) (NaN: never)",
-            "T₁(m)",
-            "step",
-        ).assign_attrs(threshold=lazy_radius(width)),
         alignment_step=_label(
             onset_step(runs["alignment_mean"], alignment_onset),
             f"step by which the mean alignment has gone {alignment_onset} of its way to 1 "

@@ -8,6 +8,7 @@ and what would be right.
 
 import importlib
 import itertools
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,13 @@ class Cell:
         return self.settings.is_linearized
 
     @cached_property
+    def essence(self) -> str:
+        """What decides its runs, whatever its experiment is called: equal texts, equal runs."""
+        return json.dumps(
+            [self.verb, self.settings.essence, self.blocks, dict(self.together)], sort_keys=True
+        )
+
+    @cached_property
     def path(self) -> str:
         """`sigma=4.0/eta=0.001`; `single` for an experiment without a grid."""
         return "/".join(f"{key}={value}" for key, value in self.grid.items()) or "single"
@@ -94,6 +102,22 @@ class Config:
     def _by_path(self) -> dict[tuple[str, str], Cell]:
         every = (cell for cells in self.cells.values() for cell in cells)
         return {(cell.experiment, cell.path): cell for cell in every}
+
+    @cached_property
+    def _homes(self) -> dict[str, Cell]:
+        found: dict[str, Cell] = {}
+        for cells in self.cells.values():
+            for cell in cells:
+                found.setdefault(cell.essence, cell)
+        return found
+
+    def home(self, cell: Cell) -> Cell:
+        """The cell whose files hold a cell's runs: the first one that computes the same.
+
+        A run that two experiments share, as the undisturbed network of Figures 3 and 5, is computed
+        once.
+        """
+        return self._homes[cell.essence]
 
     def job(self, experiment: str, path: str, block: str | None) -> tuple[Cell, int | None]:
         """The cell of an experiment with this path, and the number of a block of its seeds.
@@ -226,9 +250,11 @@ def _check_figure(
     drawn_by = importlib.import_module(f"labelnoise.plot.figures.{module}")
     options = check(drawn_by.Options, entry.options, f"{where}.options", problems)
     drawn = [cell for experiment in entry.experiments for cell in cells.get(experiment, ())]
-    for other in {cell.experiment: cell.verb for cell in drawn if cell.verb != drawn_by.VERB}:
+    # a table may have rows about experiments of more than one verb
+    verbs = (drawn_by.VERB,) if isinstance(drawn_by.VERB, str) else tuple(drawn_by.VERB)
+    for other in {cell.experiment: cell.verb for cell in drawn if cell.verb not in verbs}:
         problems.append(
-            f"{where}.experiments: {module} draws experiments with verb: {drawn_by.VERB}; "
+            f"{where}.experiments: {module} draws experiments with verb: {' or '.join(verbs)}; "
             f"{other} has another"
         )
     if "prune" in drawn_by.NEEDS:
@@ -238,8 +264,9 @@ def _check_figure(
                     f"{where}.experiments: {module} prunes networks, and only a resnet can be; "
                     f"{cell.experiment}/{cell.path} has network {cell.settings.network}"
                 )
-    if "linearize" in drawn_by.NEEDS and drawn_by.VERB == "simulate":
-        for algorithm in sorted({c.settings.algorithm for c in drawn if not c.is_linearized}):
+    if "linearize" in drawn_by.NEEDS and "simulate" in verbs:
+        unlike = [c for c in drawn if c.verb == "simulate" and not c.is_linearized]
+        for algorithm in sorted({c.settings.algorithm for c in unlike}):
             problems.append(f"{where}.experiments: algorithm {algorithm} has no linearised run")
     filled = options.model_dump(mode="json") if options else {}
     # what is wrong with an experiment or its verb is said once, not what follows from it

@@ -16,6 +16,7 @@ from labelnoise.ntk.function_space import FunctionSpace
 from labelnoise.ntk.kernel import empirical_ntk
 from labelnoise.ntk.modules import function_of, trained
 from labelnoise.train.networks import first_layer_name
+from labelnoise.train.noise import mean_shares
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
 from labelnoise.train.task import Task, arithmetic, prepare
@@ -87,7 +88,8 @@ def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], Function
         outputs(lambda x: function(start, x), x) for x in (task.x_train, task.x_test)
     )
     classes = len(task.classes)
-    targets = (1 - settings.tau) * task.target(task.y_train) + settings.tau / classes
+    true, other = mean_shares(settings.tau, classes, settings.noise)
+    targets = (true - other) * task.target(task.y_train) + other
     eta, time, t = settings.eta, settings.linearisation, torch.from_numpy(steps)
     train, test = space.predict(
         t,

@@ -85,6 +85,15 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         backends=("compiled", "torch", "cuda"),
         drive="rho",
     ),
+    "momentum": Algorithm(
+        title="SGD with momentum",
+        stream="samples",
+        reads=(*LABEL_NOISE, "momentum"),
+        step=f"{RULES}:momentum_step",
+        kernel=f"{KERNELS}:momentum",
+        arguments=("momentum",),
+        memory=1,
+    ),
     "gd": Algorithm(
         title="gradient descent",
         stream="moments",

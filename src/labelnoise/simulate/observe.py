@@ -32,6 +32,10 @@ PER_NETWORK = {
     "w_norm_mean": ("mean first-layer norm", "mean ‖w_i‖"),
     "w_norm_max": ("largest first-layer norm", "max ‖w_i‖"),
     "alignment_mean": ("mean alignment with the ground truth", "mean |⟨w_i, θ*⟩|/(‖w_i‖‖θ*‖)"),
+    "alignment_min": (
+        "alignment with the ground truth of the neuron that is least aligned",
+        "min |⟨w_i, θ*⟩|/(‖w_i‖‖θ*‖)",
+    ),
     "a_rms": ("root mean square second-layer weight", "√(mean a_i²)"),
     "a_max": ("largest second-layer weight", "max |a_i|"),
     "displacement_min": (
@@ -150,6 +154,7 @@ def observe(
         "w_norm_mean": float(w_norm.mean()),
         "w_norm_max": float(w_norm.max()),
         "alignment_mean": float(alignment.mean()),
+        "alignment_min": float(alignment.min()),
         "a_rms": float(np.sqrt((a**2).mean())),
         "a_max": float(np.abs(a).max()),
         "displacement_min": float(displacement.min()),

@@ -77,6 +77,12 @@ def draw_problem(settings: Settings, seed: int) -> Problem:
             np.linalg.norm(w, axis=1).max(), np.abs(a).max()
         )
         w, a = shrink * w, shrink * a
+    elif settings.initialisation == "aligned":
+        # ‖Wᵀa‖ is then Σ |a_i|‖w_i‖, which is far above ‖θ*‖ in a wide network
+        norms = np.linalg.norm(w, axis=1)
+        shrink = np.sqrt(settings.theta_star_norm / 2 / (np.abs(a) @ norms))
+        w = shrink * np.outer(np.sign(a) * norms, theta_star / settings.theta_star_norm)
+        a = shrink * a
     return Problem(
         theta_star=theta_star,
         x=x,

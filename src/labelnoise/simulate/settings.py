@@ -88,19 +88,20 @@ class Settings(Recorded):
         "trace_neurons": ("width", 0),
     }
 
-    algorithm: Literal["sgd", "sam", "gd", "oscillation"] = Field(
+    algorithm: Literal["sgd", "sam", "momentum", "gd", "oscillation"] = Field(
         default="sgd",
-        description="SGD one sample a step (eq. 3–4); SAM (§5); full-batch GD; or full-batch GD on "
-        "W while `a` follows a three-state chain (§4.3)",
+        description="SGD one sample a step (eq. 3–4); SAM (§5); SGD with heavy-ball momentum; "
+        "full-batch GD; or full-batch GD on W while `a` follows a three-state chain (§4.3)",
     )
     samples: Count = Field(default=200, lt=2**31, description="training samples n")
     width: Count = Field(default=1000, description="hidden neurons m")
     dim: Count = Field(default=20, description="input dimension d")
     theta_star_norm: Real = Field(default=1.0, gt=0, description="norm of the ground truth θ*")
-    initialisation: Literal["ntk", "small"] = Field(
+    initialisation: Literal["ntk", "small", "aligned"] = Field(
         default="ntk",
         description="W_ij ~ N(0, 1/d), a_i ~ N(0, 1/m) (eq. 5); or that scaled down so that the "
-        "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts)",
+        "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts); or aligned: every row of "
+        "length ‖w_i‖ turned towards a_i θ*, and both layers scaled so that ‖Wᵀa‖ is half of ‖θ*‖",
     )
     eta: Real = Field(default=1e-3, gt=0, description="learning rate η")
     eta_unit: Literal["1", "1/m"] = Field(
@@ -117,6 +118,9 @@ class Settings(Recorded):
         description="when the label noise is on, or the chain moves; always if left out",
     )
     rho: Real = Field(default=0.1, ge=0, description="SAM's radius ρ (algorithm sam)")
+    momentum: Real = Field(
+        default=0.9, ge=0, lt=1, description="heavy-ball momentum μ (algorithm momentum)"
+    )
     delta: Real = Field(default=0.1, gt=0, description="the chain's amplitude δ (oscillation)")
     transition: Annotated[list[Row], Field(min_length=3, max_length=3)] = Field(
         default=[[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 1.0, 0.0]],
@@ -157,6 +161,11 @@ class Settings(Recorded):
     def unread(self) -> frozenset[str]:
         """Settings that the algorithm does not read."""
         return PARTICULAR.difference(self.rule.reads)
+
+    @property
+    def essence(self) -> dict[str, Any]:
+        """The settings that decide a run; two settings with equal ones run alike."""
+        return self.model_dump(mode="json", exclude=set(self.unread))
 
     @property
     def is_linearized(self) -> bool:
@@ -213,10 +222,11 @@ class Settings(Recorded):
                 f"schedule has nothing to switch in algorithm {self.algorithm}; leave it out"
             )
         if self.rule.stream == "chain":
-            if self.initialisation == "small":
+            if self.initialisation != "ntk":
                 raise ValueError(
-                    f"initialisation: small has no place in algorithm {self.algorithm}, whose "
-                    "second layer has the amplitude delta; set initialisation: ntk"
+                    f"initialisation: {self.initialisation} has no place in algorithm "
+                    f"{self.algorithm}, whose second layer has the amplitude delta; set "
+                    "initialisation: ntk"
                 )
             for number, row in enumerate(self.transition):
                 if abs(sum(row) - 1) > 1e-12:

@@ -94,8 +94,12 @@ class TrainSettings(Recorded):
         default=0.0,
         ge=0,
         le=1,
-        description="probability τ that an image's label is redrawn in a step, uniformly from all "
-        "classes, the true one included",
+        description="probability τ that an image's label is noised in a step (see `noise`)",
+    )
+    noise: Literal["redraw", "flip"] = Field(
+        default="redraw",
+        description="what a noised label becomes: any class, the true one included; or another "
+        "class than the true one (the paper's Algorithm 1 flips)",
     )
     steps: Count = Field(default=10_000, description="steps of the algorithm")
     precision: Literal["float32", "tf32", "bf16", "float64"] = Field(
@@ -158,6 +162,14 @@ class TrainSettings(Recorded):
         """Residual blocks of each group (of a wide_resnet) or stage (of a resnet)."""
         depth = self.depth or DEPTHS[self.network]
         return (depth - 4) // 6 if self.network == "wide_resnet" else (depth - 2) // 8
+
+    @property
+    def essence(self) -> dict[str, Any]:
+        """The settings that decide a training; two settings with equal ones train alike."""
+        found = self.model_dump(mode="json", exclude={"ntk_memory"})
+        if found["algorithm"] == "sgd" or found["rho"] == 0:  # SAM of radius 0 is gradient descent
+            found |= {"algorithm": "sgd", "rho": None}
+        return found
 
     @property
     def is_linearized(self) -> bool:

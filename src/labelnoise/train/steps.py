@@ -60,7 +60,12 @@ class Trainer:
                 chosen = torch.from_numpy(order).to(device)
                 true = self._labels[order]
             seen = noisy_labels(
-                true, self._task.seed, settings.tau, len(self._task.classes), self.step
+                true,
+                self._task.seed,
+                settings.tau,
+                len(self._task.classes),
+                self.step,
+                settings.noise,
             )
             labels = torch.from_numpy(seen).to(device)
             augment = self._augmentation(count, batch)

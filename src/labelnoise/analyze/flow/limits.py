@@ -2,6 +2,12 @@
 
 import math
 
+import numpy as np
+from jaxtyping import Float, Num
+
+Values = Num[np.ndarray, "..."] | float | int
+"""One number, or an array of them."""
+
 
 def end_state(dim: int, width: int, theta_star_norm: float) -> tuple[float, float, float]:
     """Where the slow flow ends for Σ = I: a network of rank one.
@@ -42,3 +48,47 @@ def transverse_rate(eta: float, sigma: float, dim: int, theta_star_norm: float) 
     The flow itself has the rate 1; this is the next order, for Σ = I and a rest that is small.
     """
     return 1 - eta * sigma**2 * float(dim**1.5) / (2 * theta_star_norm)
+
+
+def early_steps(
+    tau: Values, eta: Values, sigma: Values, width: Values, dim: Values
+) -> Float[np.ndarray, "..."]:
+    """The steps in which label-noise SGD goes through the slow time τ of Phase I.
+
+    ∫dτ/(η²v) with v = σ²/(1 − ½η(1 + 2/d)T) and T = m e^(−τ) + d e^(−dτ): τ/(σ²η²) as η → 0, and
+    less the nearer η is to the stability limit.
+
+    Args:
+        tau: slow time τ; the neurons leave a radius R at a τ that R and the data decide.
+        eta: learning rate η, under the stability limit.
+        sigma: label noise level σ > 0.
+        width: hidden neurons m.
+        dim: input dimension d.
+    """
+    decayed = np.multiply(width, -np.expm1(-np.asarray(tau))) - np.expm1(
+        -np.multiply(dim, tau, dtype=np.float64)
+    )
+    slow = tau - np.multiply(eta, 1 + 2 / np.asarray(dim)) / 2 * decayed
+    return np.asarray(slow / (np.square(eta) * np.square(sigma)))
+
+
+def early_fluctuation(eta: float, sigma: float, width: int, dim: int) -> tuple[float, float]:
+    """What the label noise does to a(t) and to the loss at the NTK initialisation.
+
+    Returns:
+        The root mean square of what it adds to a_i of a neuron of norm 1, √(h/κ), and the training
+        loss ½hT, with h = ηv/2 and κ = 1 + m/d.
+
+    Raises:
+        ValueError: η is beyond the stability limit.
+    """
+    share = eta / stability_limit(width, dim)
+    if share >= 1:
+        raise ValueError(f"eta = {eta:g} is beyond the limit {stability_limit(width, dim):g}")
+    h = eta * sigma**2 / (1 - share) / 2
+    return math.sqrt(h / (1 + width / dim)), h * (dim + width) / 2
+
+
+def chain_floor(eta: float, theta_star_norm: float) -> float:
+    """The mean norm at which the chain of Lemma 4.4 stops shrinking W: √(η/2)‖θ*‖√(2/π)."""
+    return math.sqrt(eta / 2) * theta_star_norm * math.sqrt(2 / math.pi)

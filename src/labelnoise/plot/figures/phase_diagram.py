@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from labelnoise.plot.parts.checks import Planned, not_positive, values_of, varied
 from labelnoise.plot.parts.checks import by_experiment as planned_by_experiment
-from labelnoise.plot.parts.phase_map import ORDER, Panel, make_panel, sentences
+from labelnoise.plot.parts.phase_map import ORDER, Panel, definitions, make_panel, sentences
 from labelnoise.plot.parts.runs import by_experiment
 from labelnoise.plot.parts.style import (
     NO_NOISE,
@@ -252,8 +252,8 @@ def check(cells: Sequence[Planned], options: Options) -> list[str]:
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     """Draw the regime of every run over η and σ (SGD) or ρ (SAM).
 
-    Drawn beside them: the stability limit η(d + m) = 2; contours of the escape time, for SGD
-    T₁ = C/(σ²η²√m) (Theorem 4.2) with C the median over the runs, for SAM (of which the paper
+    Drawn beside them: the stability limit η(d + m)(1 + 2/d) = 2; contours of the escape time, for
+    SGD T₁ = C/(σ²η²√m) (Theorem 4.2) with C the median over the runs, for SAM (of which the paper
     says nothing quantitative) a law T₁ ∝ ρ^p η^q fitted to the runs; and the measured border
     between runs that stayed lazy and runs that moved.
 
@@ -306,4 +306,5 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     for panel in panels:
         shares = panel.runs["regime"].value_counts(normalize=True)
         metrics |= {f"{panel.experiment}_{name}": float(shares.get(name, 0)) for name in ORDER}
-    return Drawing(figure, numbers, "\n\n".join(map(sentences, panels)), metrics)
+    text = "\n\n".join([definitions(cells), *map(sentences, panels)])
+    return Drawing(figure, numbers, text, metrics)

@@ -20,6 +20,20 @@ ORDER = ("lazy", "rich", "noisy", "collapsed", "diverged")
 """Regimes as the legend and the text list them."""
 
 
+def definitions(cells: Sequence[CellData]) -> str:
+    """What the names of the regimes mean, in one sentence."""
+    from labelnoise.analyze.regimes import COLLAPSED, TAIL
+
+    moved = cells[0].analysis["escape_step"].attrs["threshold"]
+    return (
+        "By its last steps a run is *diverged* if its weights went beyond all bounds, *collapsed* "
+        f"if ‖Wᵀa‖ is under {COLLAPSED:g}‖θ*‖, else *lazy* if the first layer moved by less than "
+        f"{100 * moved:g} % of its norm, else *noisy* if ‖Wᵀa − θ*‖² is at least ‖θ*‖² (no better "
+        "than predicting 0), else *rich*; both norms are means over the last "
+        f"{100 * TAIL:g} % of the steps."
+    )
+
+
 @dataclass(frozen=True)
 class Panel:
     """One experiment, its runs and what is predicted of them.
@@ -78,9 +92,10 @@ def make_panel(experiment: str, cells: Sequence[CellData], fit_up_to: float) -> 
     Raises:
         ValueError: it does not vary η and one other setting, or has one that is not positive.
     """
+    from labelnoise.analyze.flow.limits import stability_limit
     from labelnoise.analyze.regimes import REGIMES
     from labelnoise.analyze.scaling import fit_product_law
-    from labelnoise.analyze.theory import escape_constant, stability_limit
+    from labelnoise.analyze.theory import escape_constant
 
     names = varied(cells)
     others = [name for name in names if name != "eta"]
@@ -150,13 +165,24 @@ def _stability(panel: Panel) -> list[str]:
     runs = panel.runs
     diverged, above = runs["regime"] == "diverged", runs["eta"] > panel.limit
     text = [
-        f"Stability: above the predicted limit η(d + m) = 2, η = {panel.limit:.3g}, "
+        f"Stability: above the predicted limit η(d + m)(1 + 2/d) = 2, η = {panel.limit:.3g}, "
         f"{_of(diverged[above])} runs diverged; below it {_of(diverged[~above])}"
     ]
     early = runs[diverged & ~above]
     if len(early):
         text[0] += f", all at {panel.symbol} ≥ {early[panel.parameter].min():g}"
     return [text[0] + "."]
+
+
+def _left_out(panel: Panel) -> str:
+    """How many runs tell no time, or are not asked for one, and why."""
+    runs = panel.runs
+    gone, left = runs["diverged_step"].notna(), runs["escape_step"].notna()
+    near = int((left & ~gone & ~panel.fitted).sum())
+    return (
+        f"left out are {int(gone.sum())} runs that diverged, {int((~gone & ~left).sum())} that "
+        f"never left and {near} near the stability limit"
+    )
 
 
 def _escape(panel: Panel) -> list[str]:
@@ -169,19 +195,27 @@ def _escape(panel: Panel) -> list[str]:
         text = (
             "Escape: the paper's statement on SAM is qualitative; the contours are a fit to "
             f"{panel.law.used} runs, T₁ ∝ {panel.symbol}^{_signed(exponents[panel.parameter])} "
-            f"η^{_signed(exponents['eta'])} (typical error a factor {10**panel.law.scatter:.2g})."
+            f"η^{_signed(exponents['eta'])} (typical error a factor {10**panel.law.scatter:.2g}); "
+            f"{_left_out(panel)}."
         )
     else:
         text = (
             f"Escape: the contours are T₁ = C/(σ²η²√m), Theorem 4.2 without its √(log m), with "
-            f"C = {panel.constant:.3g} the median over {int(panel.fitted.sum())} runs."
+            f"C = {panel.constant:.3g} the median over {int(panel.fitted.sum())} runs; "
+            f"{_left_out(panel)}."
         )
     ratio = runs["escape_step"] / runs["predicted_escape_step"]
     fitted = panel.fitted[runs.index]
     low, high = np.quantile(ratio[fitted], [0.05, 0.95])
     text += f" Measured over predicted T₁ is between {low:.2g} and {high:.2g} for 90 % of them"
-    near = ratio[runs["eta"] > runs.loc[fitted, "eta"].max()].dropna()
-    text += f", and {near.median():.2g} (median) for runs at larger η." if len(near) else "."
+    nearer = ratio[runs["eta"] > runs.loc[fitted, "eta"].max()]
+    near = nearer.dropna()
+    text += (
+        f", and {near.median():.2g} (median) for the {len(near)} of {len(nearer)} runs at larger η "
+        "that left."
+        if len(near)
+        else "."
+    )
     due = runs["predicted_escape_step"] <= panel.steps
     agree = (runs["regime"] != "lazy") == due
     wrong = runs[~agree]
