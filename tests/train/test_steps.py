@@ -157,7 +157,7 @@ def test_sam_gives_the_weights_back_to_the_bit():
     task, trainer = own(algorithm="sam", rho=3.0)
     before = [p.detach().clone() for p in task.network.parameters()]
     gradient = trainer._gradient(task.x_train, task.y_train)
-    moved = trainer._sam_gradient(gradient, task.x_train, task.y_train)
+    moved = trainer._sam_gradient(task.x_train, task.y_train)
     assert not any(
         torch.equal(*pair) for pair in zip(moved, gradient, strict=True) if pair[0].any()
     )

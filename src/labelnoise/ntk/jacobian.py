@@ -145,7 +145,7 @@ class Jacobian:
         unit = torch.eye(self.classes, dtype=self.out.dtype, device=self.out.device)[classes]
         slopes, gradients = vmap(pull_back)(unit[:, None].expand(-1, len(x), -1))
         del pull_back
-        dense = [gradients[name].transpose(0, 1) for name in self.rest]
+        dense = [gradients[name].transpose(0, 1).contiguous() for name in self.rest]
         rows = Rows([part.reshape(*part.shape[:2], -1) for part in dense], [], [])
         for layer in self.layers:
             columns = layer.columns(given.pop(layer.weight))

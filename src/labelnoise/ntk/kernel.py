@@ -55,7 +55,8 @@ def _kernel(
     symmetric = x2 is None or x2 is x1
     other = x1 if x2 is None else x2
     jacobian = Jacobian(function, params, x1)
-    smallest = _smallest(jacobian, x1)
+    one = jacobian.peak(x1[:1], slice(0, 1))
+    smallest = _smallest(jacobian, one)
     if memory < smallest:
         raise ValueError(
             f"memory = {memory} bytes is too little: one output of one image takes {smallest} bytes"
@@ -65,7 +66,7 @@ def _kernel(
     blocks, done = None, 0
     while done < len(flat):
         try:
-            blocks = blocks or _plan(jacobian, x1, memory)
+            blocks = blocks or _plan(jacobian, x1, memory, one)
             done = _fill(flat, done, jacobian, (x1, other), symmetric, blocks)
         except torch.cuda.OutOfMemoryError:  # of any device
             if memory // 2 < smallest:
@@ -101,14 +102,21 @@ def _row_bytes(jacobian: Jacobian) -> tuple[int, int]:
     return size * sum(inputs), size * (sum(dense) + sum(slopes))
 
 
-def _smallest(jacobian: Jacobian, x: Tensor) -> int:
+def _smallest(jacobian: Jacobian, one: int) -> int:
     """Bytes without which not a single row can be had: a quarter for a pass, as in `_plan`."""
     row = sum(_row_bytes(jacobian)) + jacobian.out.element_size()
-    return 4 * max(row, jacobian.peak(x[:1], slice(0, 1)))
+    return 4 * max(row, one)
 
 
-def _plan(jacobian: Jacobian, x: Tensor, memory: int) -> _Blocks:
-    """Half of the memory to the rows held, a quarter each to those streamed and to a pass."""
+def _plan(jacobian: Jacobian, x: Tensor, memory: int, one: int) -> _Blocks:
+    """Half of the memory to the rows held, a quarter each to those streamed and to a pass.
+
+    Args:
+        jacobian: of the network.
+        x: images.
+        memory: in bytes.
+        one: bytes that a pass of one image and one class takes.
+    """
     image, row = _row_bytes(jacobian)
     size, classes = jacobian.out.element_size(), jacobian.classes
     held = min(_rows_in(memory // 2, image, row, classes), classes * len(x))
@@ -117,8 +125,10 @@ def _plan(jacobian: Jacobian, x: Tensor, memory: int) -> _Blocks:
         held = (memory // 4 - image - row) // size
         streamed = 1
     # a pass of more images or classes takes at most in proportion
-    part = min(classes, memory // 4 // jacobian.peak(x[:1], slice(0, 1)))
-    images = max(1, memory // 4 // jacobian.peak(x[:1], slice(0, part)))
+    part = min(classes, memory // 4 // one)
+    images = memory // 4 // (one * part)
+    if images < len(x):  # else there is room by that bound: to measure a pass would take a pass
+        images = max(1, memory // 4 // jacobian.peak(x[:1], slice(0, part)))
     return _Blocks(held, streamed, images, part)
 
 
@@ -141,6 +151,8 @@ def _span(start: int, most: int, end: int, classes: int) -> tuple[slice, slice, 
 
 def _rows(jacobian: Jacobian, x: Tensor, classes: slice, blocks: _Blocks) -> Rows:
     """A block of the Jacobian, pass by pass."""
+    if len(x) <= blocks.images and classes.stop - classes.start <= blocks.classes:
+        return jacobian.evaluate(x, classes)
     rows = jacobian.empty(len(x), classes.stop - classes.start)
     for image in range(0, len(x), blocks.images):
         images = slice(image, min(image + blocks.images, len(x)))

@@ -39,7 +39,9 @@ def mlp_gradient(
     if network.last.scale != 1.0:
         hidden *= network.last.scale
     error = slope(torch.addmm(c, hidden, v.T))
+    last = error.T @ hidden, error.sum(0)
     # erf'(z) = 2/√π exp(−z²); the constants go to the smaller matrix
-    back = (error * (network.last.scale * 2 / math.sqrt(math.pi))) @ v
+    error = error * (network.last.scale * 2 / math.sqrt(math.pi))
+    back = torch.mm(error, v, out=hidden)  # few large tensors, so that they stay in the cache
     back *= before.square_().neg_().exp_()
-    return [back.T @ inputs, back.sum(0), error.T @ hidden, error.sum(0)]
+    return [back.T @ inputs, back.sum(0), *last]

@@ -129,9 +129,8 @@ class Trainer:
     def _take(self, x: Tensor, labels: Tensor) -> None:
         """One step: W ← W − η v, v ← μ v + g + λ W, with SAM's g where it is asked for."""
         settings = self._task.settings
-        gradient = self._gradient(x, labels)
-        if settings.algorithm == "sam" and settings.rho:
-            gradient = self._sam_gradient(gradient, x, labels)
+        sam = settings.algorithm == "sam" and settings.rho
+        gradient = self._sam_gradient(x, labels) if sam else self._gradient(x, labels)
         with torch.no_grad():
             if settings.weight_decay:
                 gradient = torch._foreach_add(
@@ -143,28 +142,30 @@ class Trainer:
                 gradient = self.velocity
             torch._foreach_add_(self._parameters, gradient, alpha=-self._learning_rate())
 
-    def _sam_gradient(self, gradient: Tensors, x: Tensor, labels: Tensor) -> Tensors:
+    def _sam_gradient(self, x: Tensor, labels: Tensor) -> Tensors:
         """The gradient at θ + ρ g/‖g‖ (Foret et al. 2021).
 
         Same images and labels as the first pass, though a network's own dropout is drawn again;
         running statistics (buffers) are not counted twice; the weights come back as they were, to
         the bit; a zero gradient moves nothing.
         """
+        gradient = self._gradient(x, labels)
         buffers = list(self.network.buffers())
         with torch.no_grad():
             norm = torch.stack(torch._foreach_norm(gradient)).norm() / self._task.settings.rho
             norm = norm.clamp_min(torch.finfo(norm.dtype).tiny)
             moved = torch._foreach_addcdiv(self._parameters, gradient, [norm] * len(gradient))
+            del gradient  # its memory is in the cache, and is taken again
             kept = [buffer.clone() for buffer in buffers]
         # other weights for one pass: to move these there and back would be two copies more
         own = [parameter.data for parameter in self._parameters]
         self._set(moved)
-        gradient = self._gradient(x, labels)
+        uphill = self._gradient(x, labels)
         self._set(own)
         with torch.no_grad():
             if buffers:
                 torch._foreach_copy_(buffers, kept)
-        return gradient
+        return uphill
 
     def _set(self, weights: Tensors) -> None:
         for parameter, weight in zip(self._parameters, weights, strict=True):
