@@ -49,6 +49,7 @@ verify: $(READY) ## every result against its recorded digest; says what is damag
 
 bench: figures ## steps per second beside other ways; what each part costs
 	$(BIN)/python benchmarks/bench_simulate.py
+	$(BIN)/python benchmarks/bench_kernels.py
 	$(BIN)/python benchmarks/bench_rules.py
 	$(BIN)/python benchmarks/bench_ntk.py
 	$(BIN)/python benchmarks/bench_merging.py

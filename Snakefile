@@ -16,6 +16,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/hooks.smk"
+include: "workflow/rules/scheduling.smk"
 
 
 rule all:

@@ -77,7 +77,7 @@ def kernel(way, function, params, x):
     from labelnoise.ntk.kernel import empirical_ntk
 
     if WAYS[way]:
-        return empirical_ntk(function, params, x, memory=WAYS[way])
+        return empirical_ntk(function, x, params=params, memory=WAYS[way])
     if way == "jacrev":
         jacobian = jacrev(function)(params, x)
     else:

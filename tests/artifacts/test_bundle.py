@@ -354,3 +354,23 @@ def test_the_worst_of_many_is_reported(tmp_path: Path) -> None:
         (tmp_path / "now").write_text("a,b\n" + "\n".join(f"{x},{y}" for x, y in changed))
         found = compare_tables(tmp_path / "then", tmp_path / "now")
         assert found.where.startswith(f"line {line + 2}, {'ab'[column]}:")
+
+
+def test_a_figure_of_shared_runs_comes_back_with_the_experiment_that_makes_them() -> None:
+    few = {"train_images": 10, "steps": 20, "snapshots": 3}
+    raw = {
+        "experiments": {
+            "noisy": {"verb": "train", "settings": few, "grid": {"tau": [0.0, 0.5]}, "seeds": 3},
+            "sam": {
+                "verb": "train",
+                "settings": {**few, "algorithm": "sam"},
+                "grid": {"rho": [0.0, 0.1]},
+                "seeds": 3,
+            },
+        },
+        "figures": {"figure5": {"experiments": ["sam"]}},
+    }
+    meant = load(raw)
+    again = load(json.loads(json.dumps(configuration("figure5", records_of(meant, "figure5")))))
+    assert [cell.path for cell in again.cells["noisy"]] == ["tau=0.0"]
+    assert Recipes(again, SCRIPTS).figure("figure5") == Recipes(meant, SCRIPTS).figure("figure5")

@@ -38,12 +38,12 @@ STEPS = [0, 1, 2, 7, 50, 300]
 
 def space(params, x=X, x_test=X_TEST, y=Y):
     """The decomposed kernel, and what `predict` asks for beside η."""
-    kernel = empirical_ntk(mlp, params, x, memory=10**8)
+    kernel = empirical_ntk(mlp, x, params=params, memory=10**8)
     given = {
         "targets": y,
         "train_start": mlp(params, x),
         "test_start": mlp(params, x_test),
-        "test_kernel": empirical_ntk(mlp, params, x_test, x, memory=10**8),
+        "test_kernel": empirical_ntk(mlp, x_test, x, params=params, memory=10**8),
     }
     return FunctionSpace.from_kernel(kernel), given
 
@@ -138,7 +138,7 @@ def test_above_the_limit_it_diverges():
     params = draw()
     modes, given = space(params)
     largest = torch.linalg.eigvalsh(
-        empirical_ntk(mlp, params, X, memory=10**8).reshape(TRAIN * CLASSES, -1)
+        empirical_ntk(mlp, X, params=params, memory=10**8).reshape(TRAIN * CLASSES, -1)
     )[-1]
     assert modes.eta_max == pytest.approx(2 * TRAIN * CLASSES / float(largest))
     below = modes.predict([10_000], eta=0.999 * modes.eta_max, **given)[0]
@@ -168,7 +168,7 @@ def test_no_kernel_no_motion():
 
 def test_a_float32_kernel_is_decomposed_in_float64():
     params = draw(width=3)
-    kernel = empirical_ntk(mlp, params, X.repeat(3, 1), memory=10**8)
+    kernel = empirical_ntk(mlp, X.repeat(3, 1), params=params, memory=10**8)
     exact = FunctionSpace.from_kernel(kernel)
     rounded = FunctionSpace.from_kernel(kernel.float())
     assert rounded.eigenvalues.dtype == torch.float64

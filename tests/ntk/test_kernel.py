@@ -118,13 +118,13 @@ def test_it_is_that_of_whole_jacobians(name):
     function, params, x = network(name)
     expected = whole(function, params, x, x)
     for kernel in (
-        empirical_ntk(function, params, x, memory=AMPLE),
-        empirical_ntk(function, params, x, x, memory=AMPLE),
+        empirical_ntk(function, x, params=params, memory=AMPLE),
+        empirical_ntk(function, x, x, params=params, memory=AMPLE),
     ):
         torch.testing.assert_close(kernel, expected, rtol=1e-11, atol=1e-11)
         assert torch.equal(kernel, kernel.permute(2, 3, 0, 1))
     other = images(name, 2)
-    kernel = empirical_ntk(function, params, x, other, memory=AMPLE)
+    kernel = empirical_ntk(function, x, other, params=params, memory=AMPLE)
     torch.testing.assert_close(kernel, whole(function, params, x, other), rtol=1e-11, atol=1e-11)
     assert not kernel.requires_grad
 
@@ -144,7 +144,7 @@ def test_each_network_takes_the_intended_ways():
 def test_parameters_that_are_left_out_are_constants():
     function, params, x = network("conv")
     some = {name: value for name, value in params.items() if "first" not in name}
-    kernel = empirical_ntk(function, some, x, memory=AMPLE)
+    kernel = empirical_ntk(function, x, params=some, memory=AMPLE)
     torch.testing.assert_close(kernel, whole(function, some, x, x), rtol=1e-11, atol=1e-11)
 
 
@@ -155,7 +155,7 @@ def test_two_names_of_one_tensor_are_two_parameters():
     def function(p, x):
         return F.linear(torch.tanh(F.linear(x, p["first"])), p["second"])
 
-    kernel = empirical_ntk(function, params, x, memory=AMPLE)
+    kernel = empirical_ntk(function, x, params=params, memory=AMPLE)
     torch.testing.assert_close(kernel, whole(function, params, x, x), rtol=1e-11, atol=1e-11)
 
 
@@ -164,12 +164,12 @@ def test_two_names_of_one_tensor_are_two_parameters():
 def test_all_blocks_give_the_same(name, symmetric, monkeypatch):
     function, params, x = network(name)
     other = None if symmetric else images(name, 4)
-    expected = empirical_ntk(function, params, x, other, memory=AMPLE)
+    expected = empirical_ntk(function, x, other, params=params, memory=AMPLE)
     cases = [(1, 1, 1, 1), (2, 5, 1, 2), (3, 3, 1, 3), (5, 1, 2, 1), (7, 4, 2, 3), (12, 6, 3, 2)]
     for case in cases if name == "mlp" else cases[1:5:3]:
         with monkeypatch.context() as patch:
             patch.setattr(ntk, "_plan", lambda *_, case=case: ntk._Blocks(*case))
-            kernel = empirical_ntk(function, params, x, other, memory=AMPLE)
+            kernel = empirical_ntk(function, x, other, params=params, memory=AMPLE)
         torch.testing.assert_close(kernel, expected, rtol=1e-12, atol=1e-12, msg=str(case))
         if symmetric:
             assert torch.equal(kernel, kernel.permute(2, 3, 0, 1))
@@ -178,12 +178,12 @@ def test_all_blocks_give_the_same(name, symmetric, monkeypatch):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_float32_gives_float32(name):
     function, params, x = network(name)
-    expected = empirical_ntk(function, params, x, memory=AMPLE)
+    expected = empirical_ntk(function, x, params=params, memory=AMPLE)
     function, params, x = network(name, dtype=torch.float32)
     # the same weights and images, rounded
     exact = network(name)
     params = {key: value.detach().float() for key, value in exact[1].items()}
-    kernel = empirical_ntk(function, params, exact[2].float(), memory=AMPLE)
+    kernel = empirical_ntk(function, exact[2].float(), params=params, memory=AMPLE)
     assert kernel.dtype == torch.float32
     assert float((kernel - expected).norm() / expected.norm()) < 1e-5
 
@@ -203,28 +203,28 @@ def test_the_bound_on_memory_holds(name, symmetric):
     function, params, x = network(name)
     other = None if symmetric else images(name, 4)
     with pytest.raises(ValueError, match="one output of one image takes") as refused:
-        empirical_ntk(function, params, x, other, memory=1)
+        empirical_ntk(function, x, other, params=params, memory=1)
     smallest = int(str(refused.value).split()[-2])
-    expected = empirical_ntk(function, params, x, other, memory=AMPLE)
+    expected = empirical_ntk(function, x, other, params=params, memory=AMPLE)
     used = []
     for factor in (1, 3, 9, 30):
         memory = factor * smallest
         kernel, most = most_bytes(
-            lambda memory=memory: empirical_ntk(function, params, x, other, memory=memory)
+            lambda memory=memory: empirical_ntk(function, x, other, params=params, memory=memory)
         )
         torch.testing.assert_close(kernel, expected, rtol=1e-12, atol=1e-12)
         used.append((most - kernel.nbytes) / memory)
     assert max(used) <= 1
     assert max(used) > 0.3  # and it is put to use
     with pytest.raises(ValueError, match=f"memory = {smallest - 1} bytes .* takes {smallest} by"):
-        empirical_ntk(function, params, x, other, memory=smallest - 1)
+        empirical_ntk(function, x, other, params=params, memory=smallest - 1)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_a_block_that_a_gpu_has_no_room_for_is_halved(symmetric, monkeypatch):
     function, params, x = network("conv")
     other = None if symmetric else images("conv", 4)
-    expected = empirical_ntk(function, params, x, other, memory=AMPLE)
+    expected = empirical_ntk(function, x, other, params=params, memory=AMPLE)
     evaluate, room, sizes = Jacobian.evaluate, 4, []
 
     def limited(self, x, classes):
@@ -235,7 +235,7 @@ def test_a_block_that_a_gpu_has_no_room_for_is_halved(symmetric, monkeypatch):
         return evaluate(self, x, classes)
 
     monkeypatch.setattr(Jacobian, "evaluate", limited)
-    kernel = empirical_ntk(function, params, x, other, memory=AMPLE)
+    kernel = empirical_ntk(function, x, other, params=params, memory=AMPLE)
     torch.testing.assert_close(kernel, expected, rtol=1e-12, atol=1e-12)
     assert max(sizes) > room
     assert sizes[-1] <= room
@@ -248,13 +248,13 @@ def test_what_fits_nowhere_is_out_of_memory(monkeypatch):
     function, params, x = network("mlp")
     monkeypatch.setattr(ntk, "_rows", none)
     with pytest.raises(torch.OutOfMemoryError, match="fake"):
-        empirical_ntk(function, params, x, memory=AMPLE)
+        empirical_ntk(function, x, params=params, memory=AMPLE)
 
 
 def test_it_goes_on_where_it_ran_out(monkeypatch):
     """What is done before the failure is not done again, what was half done is not added twice."""
     function, params, x = network("mlp")
-    expected = empirical_ntk(function, params, x, memory=AMPLE)
+    expected = empirical_ntk(function, x, params=params, memory=AMPLE)
     fill, done = ntk._fill, []
 
     def failing(flat, start, *args):
@@ -267,14 +267,14 @@ def test_it_goes_on_where_it_ran_out(monkeypatch):
 
     monkeypatch.setattr(ntk, "_fill", failing)
     monkeypatch.setattr(ntk, "_plan", lambda *_: ntk._Blocks(6, 3, 1, 3))
-    kernel = empirical_ntk(function, params, x, memory=AMPLE)
+    kernel = empirical_ntk(function, x, params=params, memory=AMPLE)
     torch.testing.assert_close(kernel, expected, rtol=1e-12, atol=1e-12)
     assert done == [0, 6, None, 12]
 
 
 def test_outputs_of_another_form_are_refused():
     with pytest.raises(ValueError, match=r"shape \(1,\) for one image; \(1, classes\)"):
-        empirical_ntk(lambda p, x: x @ p["w"], {"w": torch.ones(3)}, torch.ones(2, 3), memory=AMPLE)
+        empirical_ntk(lambda p, x: x @ p["w"], torch.ones(2, 3), params={"w": torch.ones(3)})
 
 
 def erf_mlp(width, x, seed):
@@ -293,8 +293,8 @@ def erf_mlp(width, x, seed):
         return F.linear(torch.erf(F.linear(x, p["w"], p["b"])), p["v"], p["c"])
 
     return (
-        empirical_ntk(function, first | second, x, memory=AMPLE),
-        empirical_ntk(function, first, x, memory=AMPLE),
+        empirical_ntk(function, x, params=first | second, memory=AMPLE),
+        empirical_ntk(function, x, params=first, memory=AMPLE),
     )
 
 
@@ -349,7 +349,7 @@ def test_the_drift_is_relative_to_the_start():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_gpu_gives_the_same(name):
     function, params, x = network(name)
-    expected = empirical_ntk(function, params, x, memory=AMPLE)
+    expected = empirical_ntk(function, x, params=params, memory=AMPLE)
     on_gpu = {key: value.detach().cuda() for key, value in params.items()}
-    kernel = empirical_ntk(function, on_gpu, x.cuda(), memory=AMPLE)
+    kernel = empirical_ntk(function, x.cuda(), params=on_gpu, memory=AMPLE)
     torch.testing.assert_close(kernel.cpu(), expected, rtol=1e-10, atol=1e-10)

@@ -18,7 +18,15 @@ from labelnoise.linearize.two_layer import linearize
 from labelnoise.plot.figures import figure2, figure4, figure6, lazy, oscillation, width
 from labelnoise.plot.figures.figure1 import _method
 from labelnoise.plot.parts.few_images import colors_of
-from labelnoise.plot.parts.style import NOISE, UNDISTURBED, CellData, looks, names, parameter
+from labelnoise.plot.parts.style import (
+    NOISE,
+    UNDISTURBED,
+    CellData,
+    looks,
+    names,
+    parameter,
+    typeset,
+)
 from labelnoise.simulate.settings import Settings
 from labelnoise.train.settings import TrainSettings
 
@@ -201,7 +209,7 @@ def test_experiments_with_equal_grids_are_told_apart(module):
     for cell, label in zip(cells, labels, strict=True):
         assert_simulated(drawing.numbers, label, "train_loss", alive(cell)["train_loss"], panel)
     shown = {text.get_text() for text in drawing.figure.legends[0].get_texts()}
-    assert shown >= set(labels)
+    assert shown >= set(map(typeset, labels))
     if module is lazy:
         assert {name for name in drawing.metrics if name.startswith("largest")} == {
             f"largest_difference {name} sigma:{sigma}"
@@ -274,10 +282,10 @@ def test_the_shade_of_figure_6_names_the_cell_whose_schedule_it_is():
         make_cell([0], grid=["sigma", "eta"], sigma=sigma, eta=0.005, schedule=schedule, **QUICK)
         for sigma in (1.0, 4.0)
     ]
-    for given, said in ((cells, "σ = 4, η = 0.005"), (cells[1:], "σ = 4")):
+    for given, said in ((cells, "σ = 4"), (cells[1:], "σ = 4")):
         drawing = figure6.draw(given, figure6.Options())
         texts = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
-        assert texts[0] == f"label noise on ({said})"
+        assert texts[0] == typeset(f"label noise on ({said})")
 
 
 def test_chains_are_told_apart_in_words():
@@ -286,7 +294,7 @@ def test_chains_are_told_apart_in_words():
         for delta in (0.1, 0.2)
     ]
     drawing = oscillation.draw(cells, oscillation.Options())
-    assert "δ = 0.1: With a second layer" in drawing.text
+    assert "δ = 0.1: The second layer" in drawing.text
     assert np.isfinite(list(drawing.metrics.values())).all()
     assert_renders(drawing)
 

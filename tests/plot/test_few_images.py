@@ -12,7 +12,8 @@ import xarray as xr
 from labelnoise.analyze.training import summarize
 from labelnoise.linearize.images import linearize
 from labelnoise.plot.figures import figure3, figure5
-from labelnoise.plot.parts.style import CellData
+from labelnoise.plot.parts.few_images import BAND, BANDS, envelope
+from labelnoise.plot.parts.style import CellData, typeset
 
 from ..train.made import curves, images, settings
 from .cells import assert_renders, assert_same_bytes
@@ -136,6 +137,14 @@ def test_the_table_holds_every_curve_and_nothing_else(drawn):
     assert np.isfinite(found).all()
 
 
+def panel(data, group, quantity):
+    """What is drawn of a quantity: of a loss in Figure 5, the difference to gradient descent."""
+    values = data[quantity]
+    if by(group) == "rho" and quantity.endswith("loss"):
+        return 100 * (values / group[0].analysis[quantity] - 1)
+    return values * (100 if quantity.startswith("norm") else 1)
+
+
 def test_the_panels_show_means_over_the_seeds(drawn):
     cells, drawing = drawn
     panels = np.array(drawing.figure.axes).reshape(-1, len(QUANTITIES))
@@ -145,13 +154,13 @@ def test_the_panels_show_means_over_the_seeds(drawn):
             shown = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
             assert len(shown) == len(expected)
             for line, data in zip(shown, expected.values(), strict=True):
-                factor = 100 if quantity.startswith("norm") else 1
-                mean = factor * data[quantity].sel(seed=seeds).mean("seed")
+                mean = panel(data, group, quantity).sel(seed=seeds).mean("seed")
                 np.testing.assert_allclose(line.get_ydata(), mean, rtol=1e-12)
                 np.testing.assert_array_equal(line.get_xdata(), data["step"])
             assert len({(line.get_color(), line.get_linestyle()) for line in shown}) == len(shown)
     labels = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
-    assert set(labels) == {label for group, *_ in groups(cells) for label in lines(group)}
+    wanted = {typeset(label) for group, *_ in groups(cells) for label in lines(group)}
+    assert set(labels) == wanted | {f"band: {BAND}"}
 
 
 def edges(polygon):
@@ -167,13 +176,12 @@ def test_the_bands_span_the_differences_to_the_undisturbed_runs(drawn):
     for row, (group, seeds, _) in zip(panels, groups(cells), strict=True):
         plain, *others = lines(group).values()
         for axes, quantity in zip(row, QUANTITIES, strict=True):
-            factor = 100 if quantity.startswith("norm") else 1
-            base = factor * plain[quantity].sel(seed=seeds).values
+            base = panel(plain, group, quantity).sel(seed=seeds).values
             own, *bands = map(edges, axes.collections)
             for edge in own:
                 np.testing.assert_allclose(edge, base.mean(0), rtol=1e-12)
             for (low, high), data in zip(bands, others, strict=True):
-                apart = factor * data[quantity].sel(seed=seeds).values - base
+                apart = panel(data, group, quantity).sel(seed=seeds).values - base
                 for step, one in enumerate(apart.T):
                     assert low[step] == pytest.approx(base[:, step].mean() + min(one), abs=1e-12)
                     assert high[step] == pytest.approx(base[:, step].mean() + max(one), abs=1e-12)
@@ -185,17 +193,25 @@ def ends(data, seeds, quantity):
 
 def test_the_text_says_what_is_so(drawn):
     cells, drawing = drawn
-    paragraphs = drawing.text.split("\n\n")[1:]
+    *paragraphs, what = drawing.text.split("\n\n")
+    assert what.startswith("Drawn are the training loss") and what.endswith(BANDS)
     for text, (group, seeds, lost) in zip(paragraphs, groups(cells), strict=True):
         plain, worst = (ends(c.analysis, seeds, "test_loss") for c in (group[0], group[-1]))
         end = f"{worst.mean():.4f}"
         if len(seeds) > 1:
             end += f" ± {worst.std(ddof=1):.4f}"
-        assert f"the test loss ends at {end}, with" in text
-        assert f": lower in {sum(worst < plain)} of {len(seeds)} seeds." in text
+        better = (worst - plain).mean() < 0
+        count = sum(worst < plain) if better else sum(worst > plain)
+        way = "lower" if better else "higher"
+        assert f"the test loss is {way} in {count} of {len(seeds)} seeds: it ends at {end}" in text
         norms = [ends(c.analysis, seeds, "norm_change_mean") for c in (group[0], group[-1])]
-        assert f"norm is smaller in {sum(norms[1] < norms[0])} of {len(seeds)} seeds" in text
-        assert f"(by {100 * (norms[0] - norms[1]).mean():.2g} %)" in text
+        grown = 100 * (norms[1] - norms[0])
+        smaller = grown.mean() < 0
+        count = sum(grown < 0) if smaller else sum(grown > 0)
+        way = "smaller" if smaller else "larger"
+        assert (
+            f"norm is {way} in {count} of {len(seeds)} seeds (by {abs(grown.mean()):.2g} %)" in text
+        )
         moved = [ends(c.analysis, seeds, "distance").mean() for c in (group[-1], group[0])]
         assert f"moved by {moved[0]:.4f} and {moved[1]:.4f} of their norm" in text
         linear = lines(group).get("linearised")
@@ -232,15 +248,36 @@ def test_figure_3_says_how_much_the_mean_label_explains(drawn):
         )
         plain, noisy = (ends(c.analysis, seeds, "test_loss") for c in (group[0], group[-1]))
         gained, seen = (linear - lazy).mean(), (plain - noisy).mean()
-        verdict = "so much of the gain needs no leaving of the lazy regime"
-        if gained <= 0:
-            verdict = "the gain is not one of the labels' mean"
-        if seen <= 0:
-            verdict = "there is no gain to explain"
+        what = "gain" if seen > 0 else "harm"
+        verdict = f"so much of the {what} needs no leaving of the lazy regime"
+        if (gained > 0) != (seen > 0):
+            verdict = f"the {what} is not one of the labels' mean"
+        goes = [f"{'gains' if x > 0 else 'loses'} {abs(x):.4f}" for x in (gained, seen)]
         assert (
-            f"gains {gained:.4f} in test loss where the network gains {seen:.4f}, and ends "
-            f"{abs(noisy - lazy).mean():.4f} from it: {verdict}."
+            f"{goes[0]} in test loss where the network {goes[1]}. They end "
+            f"{abs(noisy - lazy).mean():.4f} apart: {verdict}."
         ) in drawing.text
+
+
+def test_an_envelope_is_smooth_and_nowhere_below_its_curve():
+    steps = np.arange(201)
+    teeth = np.where(steps % 2, 1.0, 0.0) + steps / 100
+    smooth = envelope(teeth)
+    assert (smooth >= teeth).all()
+    assert abs(np.diff(smooth, 2)).max() < 0.1 < abs(np.diff(teeth, 2)).max()
+    assert (smooth - teeth).max() < 1.2
+    np.testing.assert_array_equal(envelope(teeth[:30]), teeth[:30])  # too few to be smoothed
+
+
+def test_the_mean_label_is_seen_on_the_noisy_network():
+    drawing = draw("noise")
+    first = drawing.figure.axes[0]
+    plain, noisy, linear, mean_label = first.get_lines()
+    assert mean_label.get_color() == noisy.get_color()  # so it needs an edge
+    stroke = mean_label.get_path_effects()[0]
+    assert stroke._gc["foreground"] == "white"
+    assert mean_label.get_zorder() > noisy.get_zorder()
+    assert linear.get_linewidth() < plain.get_linewidth()
 
 
 def test_the_metrics_are_of_each_experiment(drawn):

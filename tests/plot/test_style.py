@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labelnoise.plot.parts.style import CellData, Drawing, apply_style, save, settle
+from labelnoise.plot.parts.style import (
+    CellData,
+    Drawing,
+    apply_style,
+    save,
+    settle,
+    step_axis,
+    typeset,
+)
 from labelnoise.simulate.settings import Settings
 
 
@@ -146,3 +154,40 @@ save(Drawing(figure, numbers, chr(963)), *(Path(f"{sys.argv[1]}.{kind}") for kin
     for kind in kinds:
         one, other = (tmp_path / f"{name}.{kind}" for name in surroundings)
         assert one.read_bytes() == other.read_bytes(), kind
+
+
+@pytest.mark.parametrize(
+    ("text", "set_"),
+    [
+        ("σ = 4, η = 0.001", "$σ$ = 4, $η$ = 0.001"),
+        ("mean norm ‖w_i‖", "mean norm $‖w_i‖$"),
+        ("alignment with θ*", r"alignment with $θ^{\ast}$"),
+        ("‖θ*‖ = 2", r"$‖θ^{\ast}‖$ = 2"),
+        ("√η", r"$\sqrt{η}$"),
+        ("a_0 of one run", "$a_0$ of one run"),
+        ("m = 1,000", "$m$ = 1,000"),
+        ("runs_m: mean of n", "runs_m: mean of n"),
+    ],
+)
+def test_symbols_are_set_as_mathematics_and_nothing_else_is(text, set_):
+    assert typeset(text) == set_
+
+
+@pytest.mark.parametrize(
+    ("last", "parts", "named"),
+    [
+        (1_000_000, 2, ["0", "500,000", "1,000,000"]),
+        (12_000, 6, ["0", "2,000", "4,000", "6,000", "8,000", "10,000", "12,000"]),
+        (1500, 2, ["0", "750", "1,500"]),
+        (2000, 6, ["0", "400", "800", "1,200", "1,600", "2,000"]),
+        (137, 4, ["0", "137"]),
+    ],
+)
+def test_an_axis_of_steps_names_round_steps_and_shows_step_0(last, parts, named):
+    axes = plt.figure().subplots()
+    step_axis(axes, last, parts)
+    axes.figure.canvas.draw()
+    assert [label.get_text() for label in axes.get_xticklabels()] == named
+    left, right = axes.get_xlim()
+    assert left < 0 and right == last
+    plt.close(axes.figure)

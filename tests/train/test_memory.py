@@ -70,14 +70,16 @@ def trained(given, room, seen):
     task = prepare(settings(**given), images(), 3, "cpu")
     trainer = Trainer(task)
 
-    def enter(module, arguments):
-        seen.append(len(arguments[0]))
+    gradient_of = trainer._gradient_of
+
+    def crowded(x, labels):
+        seen.append(len(x))
         if seen[-1] > room:
             raise torch.OutOfMemoryError("no room")
+        return gradient_of(x, labels)
 
-    handle = trainer.network.register_forward_pre_hook(enter)
+    trainer._gradient_of = crowded
     trainer.advance(6)
-    handle.remove()
     return torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
 
 

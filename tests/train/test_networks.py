@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from scipy.stats import kstest, norm
 from torch import nn
 
-from labelnoise.train.networks import MLP, WideResNet, build, first_layer_name, trained
+from labelnoise.ntk.modules import trained
+from labelnoise.train.networks import MLP, WideResNet, build, first_layer_name
 from labelnoise.train.task import prepare
 
 from .made import Bare, Tied, images, settings

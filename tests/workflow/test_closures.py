@@ -149,7 +149,11 @@ def test_a_simulation_depends_on_the_engine_and_kernel_that_it_takes() -> None:
         taken = {e for e in engines.values() if f"labelnoise.simulate.{e}" in reached}
         assert taken == {engines[backend]}
         assert ("labelnoise.simulate.triton_kernel" in reached) == (backend == "cuda")
-        found = kernels & reached.get("labelnoise.simulate.compiled", frozenset())
+        found = {
+            kernel
+            for module in ("compiled", "blocks")
+            for kernel in kernels & reached.get(f"labelnoise.simulate.{module}", frozenset())
+        }
         wanted = {"oscillation": "oscillate"}.get(algorithm, algorithm)
         assert found == (set() if backend else {wanted})
 

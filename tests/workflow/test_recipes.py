@@ -138,8 +138,12 @@ def test_what_decides_nothing_reruns_nothing(copy: Copy) -> None:
 
 DECIDING = [
     (
-        ("labelnoise/simulate/compiled.py", "c = math.copysign(rho", "c = 1 * math.copysign(rho"),
-        {"simulate sam"},
+        ("labelnoise/simulate/compiled.py", "change = -eta * g[k]", "change = -1 * eta * g[k]"),
+        {"simulate gd"},
+    ),
+    (  # one piece of code takes the blocks of both
+        ("labelnoise/simulate/blocks.py", "math.copysign(rho", "1 * math.copysign(rho"),
+        {"simulate sgd", "simulate sam"},
     ),
     (
         ("labelnoise/simulate/rules.py", "step = -eta * r\n", "step = -1 * eta * r\n"),

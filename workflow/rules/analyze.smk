@@ -13,6 +13,7 @@ rule analyze:
         layout.log(ANALYZE),
     benchmark:
         layout.benchmark(ANALYZE)
+    priority: JOBS.priority("analyze")
     conda:
         "../../environment.yml"
     params:

@@ -1,6 +1,7 @@
 # For all others: the checked configuration, and what each job needs to know, by its wildcards.
 # All that decides it is typed code: labelnoise.config and labelnoise.workflow.
 
+import atexit
 import os
 import re
 import subprocess
@@ -24,6 +25,8 @@ from labelnoise.tracking.records import all_logged
 from labelnoise.tracking.stores import store_uri
 from labelnoise.workflow import layout
 from labelnoise.workflow.binding import Binding
+from labelnoise.workflow.costs import Costs, done_here, slowness
+from labelnoise.workflow.forecast import calm, forecast
 from labelnoise.workflow.recipes import Recipes
 from labelnoise.workflow.sessions import begin
 

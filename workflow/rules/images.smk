@@ -9,6 +9,7 @@ rule download:
         layout.log(layout.ARCHIVE),
     benchmark:
         layout.benchmark(layout.ARCHIVE)
+    priority: JOBS.images_priority
     # where the workflow was started: a cluster's nodes may have no way out
     localrule: True
     conda:
@@ -31,6 +32,7 @@ rule images:
         layout.log(layout.images("{source}")),
     benchmark:
         layout.benchmark(layout.images("{source}"))
+    priority: JOBS.images_priority
     conda:
         "../../environment.yml"
     params:

@@ -13,6 +13,7 @@ rule linearize:
         layout.log(LINEARIZE),
     benchmark:
         layout.benchmark(LINEARIZE)
+    priority: JOBS.priority("linearize")
     conda:
         "../../environment.yml"
     threads: 1

@@ -26,6 +26,7 @@ rule plot:
         layout.log(FIGURE),
     benchmark:
         layout.benchmark(FIGURE)
+    priority: JOBS.figure_priority
     conda:
         "../../environment.yml"
     params:

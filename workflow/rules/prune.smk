@@ -13,6 +13,7 @@ rule prune:
         layout.log(PRUNE),
     benchmark:
         layout.benchmark(PRUNE)
+    priority: JOBS.priority("prune")
     conda:
         "../../environment.yml"
     threads: 1

@@ -11,6 +11,7 @@ rule simulate:
         layout.log(SIMULATE),
     benchmark:
         layout.benchmark(SIMULATE)
+    priority: JOBS.priority("simulate")
     conda:
         "../../environment.yml"
     threads: 1

@@ -1,8 +1,6 @@
 # MLflow: what a workflow made is logged when it ends, well or not; `snakemake track` logs what is
 # missing. A store that is away fails no job.
 
-import atexit
-
 
 localrules:
     track,

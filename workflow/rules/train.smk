@@ -14,6 +14,7 @@ rule train:
         layout.log(TRAIN),
     benchmark:
         layout.benchmark(TRAIN)
+    priority: JOBS.priority("train")
     conda:
         "../../environment.yml"
     threads: 1

@@ -99,26 +99,20 @@ def lineage(figure: str) -> list[dict[str, Any]]:
     return list(records.values())
 
 
-def _experiment(cells: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> dict[str, Any]:
-    """An experiment as the configuration has it.
-
-    Args:
-        cells: its cells, as in a figure's recipe.
-        jobs: the recipes of its runs.
-    """
+def _experiment(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """An experiment as the configuration has it, from its cells as in a figure's recipe."""
     first = cells[0]
     grid: dict[str, list[Any]] = {}
     for cell in cells:
         for key, value in cell["grid"]:
             grid.setdefault(key, []).append(value)
     grid = {key: list(dict.fromkeys(values)) for key, values in grid.items()} | first["together"]
-    one = sorted((j for j in jobs if j["grid"] == first["grid"]), key=lambda job: job["block"])
     return {
         "verb": first["experiment_verb"],
         "settings": {k: v for k, v in first["settings"].items() if k not in grid},
         "grid": grid,
-        "seeds": [seed for job in one for seed in job["seeds"]],
-        "seeds_per_job": len(one[0]["seeds"]),
+        "seeds": [seed for block in first["blocks"] for seed in block],
+        "seeds_per_job": len(first["blocks"][0]),
         "together": next(iter(first["together"]), None),
     }
 
@@ -127,22 +121,20 @@ def configuration(figure: str, records: list[dict[str, Any]]) -> dict[str, Any]:
     """The configuration that makes this figure, and nothing else, from its records."""
     recipe = records[0]["recipe"]
     cells: dict[str, list[dict[str, Any]]] = {}
-    for cell in recipe["cells"]:
+    # first the cells that others share the files of: the first one makes them
+    shared = [c["same_as"] | {"blocks": c["blocks"]} for c in recipe["cells"] if "same_as" in c]
+    for cell in shared + recipe["cells"]:
         cells.setdefault(cell["experiment"], []).append(cell)
-    jobs: dict[str, list[dict[str, Any]]] = {}
     analysis: dict[str, Any] = {}
     for record in records:
-        made = record["recipe"]
-        if record["verb"] in ("simulate", "train"):
-            jobs.setdefault(made["experiment"], []).append(made)
-        analysis |= made.get("analysis", {})
+        analysis |= record["recipe"].get("analysis", {})
     on_gpu = any(record["origin"]["device"] == "cuda" for record in records)
     return {
-        "experiments": {name: _experiment(its, jobs[name]) for name, its in cells.items()},
+        "experiments": {name: _experiment(its) for name, its in cells.items()},
         "figures": {
             figure: {
                 "drawn_by": recipe["drawn_by"],
-                "experiments": list(cells),
+                "experiments": list(dict.fromkeys(c["experiment"] for c in recipe["cells"])),
                 "options": recipe["options"],
             }
         },

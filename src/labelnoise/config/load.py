@@ -8,6 +8,7 @@ and what would be right.
 
 import importlib
 import itertools
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,13 @@ class Cell:
         return self.settings.is_linearized
 
     @cached_property
+    def essence(self) -> str:
+        """What decides its runs, whatever its experiment is called: equal texts, equal runs."""
+        return json.dumps(
+            [self.verb, self.settings.essence, self.blocks, dict(self.together)], sort_keys=True
+        )
+
+    @cached_property
     def path(self) -> str:
         """`sigma=4.0/eta=0.001`; `single` for an experiment without a grid."""
         return "/".join(f"{key}={value}" for key, value in self.grid.items()) or "single"
@@ -94,6 +102,22 @@ class Config:
     def _by_path(self) -> dict[tuple[str, str], Cell]:
         every = (cell for cells in self.cells.values() for cell in cells)
         return {(cell.experiment, cell.path): cell for cell in every}
+
+    @cached_property
+    def _homes(self) -> dict[str, Cell]:
+        found: dict[str, Cell] = {}
+        for cells in self.cells.values():
+            for cell in cells:
+                found.setdefault(cell.essence, cell)
+        return found
+
+    def home(self, cell: Cell) -> Cell:
+        """The cell whose files hold a cell's runs: the first one that computes the same.
+
+        A run that two experiments share, as the undisturbed network of Figures 3 and 5, is computed
+        once.
+        """
+        return self._homes[cell.essence]
 
     def job(self, experiment: str, path: str, block: str | None) -> tuple[Cell, int | None]:
         """The cell of an experiment with this path, and the number of a block of its seeds.

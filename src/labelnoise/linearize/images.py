@@ -14,7 +14,8 @@ from labelnoise.config.fields import DIVERGED, snapshot_steps
 from labelnoise.labels import coordinates, diverged_step
 from labelnoise.ntk.function_space import FunctionSpace
 from labelnoise.ntk.kernel import empirical_ntk
-from labelnoise.train.networks import first_layer_name, function_of, require_ntk, trained
+from labelnoise.ntk.modules import function_of, trained
+from labelnoise.train.networks import first_layer_name
 from labelnoise.train.noise import mean_shares
 from labelnoise.train.observe import PER_SNAPSHOT, norms, outputs, performance
 from labelnoise.train.settings import TrainSettings
@@ -77,12 +78,11 @@ def linearize(
 @torch.no_grad()
 def _one(task: Task, steps: np.ndarray) -> tuple[dict[str, np.ndarray], FunctionSpace]:
     """The curves of one linearised run, and its kernel's spectrum."""
-    require_ntk(task.network)
     settings, function = task.settings, function_of(task.network.eval())
     start = trained(task.network)
     memory = settings.ntk_memory * 2**20
-    kernel = empirical_ntk(function, start, task.x_train, memory=memory)
-    across = empirical_ntk(function, start, task.x_test, task.x_train, memory=memory)
+    kernel = empirical_ntk(task.network, task.x_train, memory=memory)
+    across = empirical_ntk(task.network, task.x_test, task.x_train, memory=memory)
     space = FunctionSpace.from_kernel(kernel)
     f_train, f_test = (
         outputs(lambda x: function(start, x), x) for x in (task.x_train, task.x_test)

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from .jacobian import Jacobian, Network, Params, Rows
+from .modules import function_of, mode, require_ntk, trained
 
 
 def empirical_ntk(
-    function: Network,
-    params: Params,
+    network: nn.Module | Network,
     x1: Float[Tensor, "image1 ..."],
     x2: Float[Tensor, "image2 ..."] | None = None,
     *,
-    memory: int,
+    params: Params | None = None,
+    memory: int = 2**30,
 ) -> Float[Tensor, "image1 class image2 class"]:
     """K = J(x1) J(x2)ᵀ, J = ∂f/∂params, in the precision of the network.
 
@@ -23,16 +24,34 @@ def empirical_ntk(
     each block that is held. A block that a GPU has no room for is halved.
 
     Args:
-        function: pure network (params, x) → (image, class) outputs, each of its own image only.
-        params: what it is differentiated by.
+        network: a module, which is evaluated (no dropout) and left as it was; or a pure function
+            (params, x) → outputs of dims (image, class), each of its own image only.
         x1: images.
         x2: images; none, or x1 itself: those of x1, and K is symmetric to the last bit.
+        params: what it is differentiated by, and where, by name; of a module those with
+            `requires_grad`, as they are, unless others are given. A function needs them.
         memory: bytes that tensors other than the arguments and the result may take.
 
     Raises:
-        ValueError: one output of one image takes more than `memory`, or the network's output is not
-            of the form (image, class).
+        TypeError: a function without `params`.
+        ValueError: one output of one image takes more than `memory`; the outputs are not of the
+            form (image, class); a module's outputs depend on other images (batch norm), or it has
+            a recurrent layer of torch's.
     """
+    if isinstance(network, nn.Module):
+        require_ntk(network)
+        params = trained(network) if params is None else params
+        with mode(network, training=False):
+            return _kernel(function_of(network), params, x1, x2, memory)
+    if params is None:
+        raise TypeError("params: a function's NTK is taken by parameters, and none are given")
+    return _kernel(network, params, x1, x2, memory)
+
+
+@torch.no_grad()  # always: some layers round otherwise where a graph is made
+def _kernel(
+    function: Network, params: Params, x1: Tensor, x2: Tensor | None, memory: int
+) -> Tensor:
     symmetric = x2 is None or x2 is x1
     other = x1 if x2 is None else x2
     jacobian = Jacobian(function, params, x1)

@@ -1,8 +1,8 @@
 """The algorithms that train a two-layer linear network: one value each, in one table.
 
 What else an algorithm needs is its step in `rules` (torch, the reference), its kernel in `compiled`
-and, where it has settings of its own, their fields in `settings`. Everything that has to tell
-algorithms apart asks this table. It imports nothing: Snakemake reads it at every call.
+or `blocks` and, where it has settings of its own, their fields in `settings`. Everything that has
+to tell algorithms apart asks this table. It imports nothing: Snakemake reads it at every call.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Literal
 
 RULES = "labelnoise.simulate.rules"
 KERNELS = "labelnoise.simulate.compiled"
+BLOCKS = "labelnoise.simulate.blocks"
 
 LABEL_NOISE = ("sigma", "noise", "schedule")
 """The settings of what steps on single samples: each has its label noise."""
@@ -27,6 +28,7 @@ class Algorithm:
         reads: settings that it reads and not every algorithm does.
         step: the step in torch, as `module:function`.
         kernel: the compiled steps, as `module:function`.
+        blocks: whether the kernel takes steps in blocks (`labelnoise.simulate.blocks`).
         arguments: settings whose values step and kernel take after η, in this order.
         memory: how many arrays of the state's shape it carries along, zero at the start.
         reduces: whether it changes [W | a] by a right multiplication that depends on PᵀP alone, so
@@ -42,6 +44,7 @@ class Algorithm:
     reads: tuple[str, ...]
     step: str
     kernel: str
+    blocks: bool = False
     arguments: tuple[str, ...] = ()
     memory: int = 0
     reduces: bool = True
@@ -65,7 +68,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         stream="samples",
         reads=LABEL_NOISE,
         step=f"{RULES}:sgd_step",
-        kernel=f"{KERNELS}:sgd",
+        kernel=f"{BLOCKS}:sgd",
+        blocks=True,
         linear_kernel=f"{KERNELS}:linear",
         backends=("compiled", "torch", "cuda"),
         plain=True,
@@ -75,10 +79,20 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         stream="samples",
         reads=(*LABEL_NOISE, "rho"),
         step=f"{RULES}:sam_step",
-        kernel=f"{KERNELS}:sam",
+        kernel=f"{BLOCKS}:sam",
+        blocks=True,
         arguments=("rho",),
         backends=("compiled", "torch", "cuda"),
         drive="rho",
+    ),
+    "momentum": Algorithm(
+        title="SGD with momentum",
+        stream="samples",
+        reads=(*LABEL_NOISE, "momentum"),
+        step=f"{RULES}:momentum_step",
+        kernel=f"{KERNELS}:momentum",
+        arguments=("momentum",),
+        memory=1,
     ),
     "gd": Algorithm(
         title="gradient descent",

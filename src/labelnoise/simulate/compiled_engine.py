@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from labelnoise.config.fields import DIVERGED
 from labelnoise.config.modules import resolve
 
+from . import blocks
 from .chain import chain_levels, moves, thresholds
 from .compiled import pack
 from .engines import Run
@@ -97,6 +98,64 @@ class _SampleRun(_CoreRun):
         )
 
 
+class _BlockRun:
+    """As `_SampleRun`, by a kernel that takes steps in blocks.
+
+    The state is kept at the end of a whole block, counted from the run's first step. Steps beyond
+    it are taken on a copy, and again when their block is whole: so the bits do not depend on how
+    steps are split into calls.
+    """
+
+    def __init__(self, run: Run) -> None:
+        settings, algorithm = run.settings, run.settings.rule
+        self._run = run
+        self._shape = run.reduction.core.shape
+        self._kernel = resolve(algorithm.kernel)
+        self._arguments = [getattr(settings, name) for name in algorithm.arguments]
+        self._x = np.ascontiguousarray(run.reduction.inputs)
+        self._products = blocks.products(self._x)
+        self._whole = blocks.pack(run.reduction.core), np.zeros(blocks.BLOCK, np.int64)
+        self._done = 0
+        self._now = self._whole
+
+    def _step(
+        self, state: Float64[np.ndarray, "row lane"], late: Int64[np.ndarray, "4"], count: int
+    ) -> int:
+        run = self._run
+        samples = self._x, run.problem.y, self._products
+        stream = run.order(self._done, count), run.noise(self._done, count)
+        eta = run.settings.learning_rate
+        return int(self._kernel(state, late, *samples, *stream, eta, *self._arguments, DIVERGED))
+
+    def advance(self, start: int, count: int) -> int:
+        """Take `count` steps from step `start` on; how many were taken before divergence."""
+        stop = start + count
+        whole = stop - stop % blocks.BLOCK - self._done
+        self._now = self._whole
+        if whole > 0:
+            taken = self._step(*self._whole, whole)
+            if taken < whole:
+                return self._done + taken - start
+            self._done += whole
+        if stop > self._done:
+            state, late = self._whole
+            self._now = blocks.copy(state), late.copy()
+            return self._done + self._step(*self._now, stop - self._done) - start
+        return count
+
+    def core(self) -> Float64[np.ndarray, "neuron inputplus1"]:
+        """The state [W | a] now."""
+        state, late = self._now
+        twin = blocks.copy(state)
+        blocks.settle(twin, late, self._x)
+        neurons, columns = self._shape
+        return twin[:columns, :neurons].T.copy()
+
+
+def _sample_run(run: Run) -> _SampleRun | _BlockRun:
+    return _BlockRun(run) if run.settings.rule.blocks else _SampleRun(run)
+
+
 class _MomentRun(_CoreRun):
     """All samples a step, by their moments: gradient descent."""
 
@@ -154,7 +213,7 @@ class _ChainRun:
 
 
 STEPPED: Mapping[str, Callable[[Run], _Stepped]] = {
-    "samples": _SampleRun,
+    "samples": _sample_run,
     "moments": _MomentRun,
     "chain": _ChainRun,
 }

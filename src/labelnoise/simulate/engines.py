@@ -52,7 +52,9 @@ class Run:
         if self.settings.sigma == 0:
             return np.zeros(count)
         noise = self.settings.sigma * label_noise(self.seed, self.settings.noise, start, count)
-        return np.asarray(noise * self.active(start, count))
+        if self.settings.schedule is not None:
+            noise *= self.active(start, count)
+        return np.asarray(noise)
 
     def active(self, start: int, count: int) -> UInt8[np.ndarray, "count"]:
         """1 in the steps in which the schedule has the noise, or the chain, on."""

@@ -5,6 +5,7 @@ data, initialisation, sample order and noise signs (paired comparison).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,16 @@ class Problem:
     x_test: Float64[np.ndarray, "test_samples dim"]
     w: Float64[np.ndarray, "width dim"]
     a: Float64[np.ndarray, "width"]
+
+    @cached_property
+    def squared_inputs(self) -> Float64[np.ndarray, "samples"]:
+        """‖x_i‖² of the training inputs."""
+        return np.asarray(np.einsum("ij,ij->i", self.x, self.x))
+
+    @cached_property
+    def squared_w(self) -> Float64[np.ndarray, "width"]:
+        """‖w_i‖² of the neurons at the start."""
+        return np.asarray(np.einsum("ij,ij->i", self.w, self.w))
 
 
 def draw_problem(settings: Settings, seed: int) -> Problem:

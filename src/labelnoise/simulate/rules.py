@@ -91,6 +91,51 @@ def sam_step(
     )
 
 
+def momentum_step(
+    w: Float[Tensor, "run neuron dim"],
+    a: Float[Tensor, "run neuron"],
+    sum_w: Float[Tensor, "run neuron dim"],
+    sum_a: Float[Tensor, "run neuron"],
+    x: Float[Tensor, "run dim"],
+    target: Float[Tensor, "run"],
+    eta: Float[Tensor, "run"],
+    momentum: Float[Tensor, "run"],
+) -> tuple[
+    Float[Tensor, "run neuron dim"],
+    Float[Tensor, "run neuron"],
+    Float[Tensor, "run neuron dim"],
+    Float[Tensor, "run neuron"],
+    Float[Tensor, "run"],
+]:
+    """One step of SGD with heavy-ball momentum on ½(f(x) − target)² (Polyak 1964).
+
+    With P = [W | a] and the gradient r P S, S = [[0, x], [xᵀ, 0]], a step is
+
+        G ← μ G + r P S,  P ← P − η G,
+
+    as `torch.optim.SGD` has it. It multiplies (P, G) from the right by what depends on PᵀP alone,
+    and G starts at 0: the reduction of `labelnoise.simulate.reduction` is exact, with G = Q G_core.
+
+    Args:
+        w: first layer W.
+        a: second layer a.
+        sum_w: first layer's part of G.
+        sum_a: second layer's part of G.
+        x: the sample of each run.
+        target: its (noised) label y + ε.
+        eta: learning rate η.
+        momentum: μ; 0 is SGD.
+
+    Returns:
+        W, a, both parts of G after the step, and the residual r before it.
+    """
+    r, hidden = residual(w, a, x, target)
+    rate, kept = eta[:, None], momentum[:, None]
+    sum_w = kept[:, :, None] * sum_w + r[:, None, None] * a[:, :, None] * x[:, None, :]
+    sum_a = kept * sum_a + r[:, None] * hidden
+    return w - rate[:, :, None] * sum_w, a - rate * sum_a, sum_w, sum_a, r
+
+
 def predictor_gradient(
     theta: Float[Tensor, "run dim"],
     covariance: Float[Tensor, "run dim dim"],

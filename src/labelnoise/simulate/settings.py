@@ -88,10 +88,10 @@ class Settings(Recorded):
         "trace_neurons": ("width", 0),
     }
 
-    algorithm: Literal["sgd", "sam", "gd", "oscillation"] = Field(
+    algorithm: Literal["sgd", "sam", "momentum", "gd", "oscillation"] = Field(
         default="sgd",
-        description="SGD one sample a step (eq. 3–4); SAM (§5); full-batch GD; or full-batch GD on "
-        "W while `a` follows a three-state chain (§4.3)",
+        description="SGD one sample a step (eq. 3–4); SAM (§5); SGD with heavy-ball momentum; "
+        "full-batch GD; or full-batch GD on W while `a` follows a three-state chain (§4.3)",
     )
     samples: Count = Field(default=200, lt=2**31, description="training samples n")
     width: Count = Field(default=1000, description="hidden neurons m")
@@ -118,6 +118,9 @@ class Settings(Recorded):
         description="when the label noise is on, or the chain moves; always if left out",
     )
     rho: Real = Field(default=0.1, ge=0, description="SAM's radius ρ (algorithm sam)")
+    momentum: Real = Field(
+        default=0.9, ge=0, lt=1, description="heavy-ball momentum μ (algorithm momentum)"
+    )
     delta: Real = Field(default=0.1, gt=0, description="the chain's amplitude δ (oscillation)")
     transition: Annotated[list[Row], Field(min_length=3, max_length=3)] = Field(
         default=[[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 1.0, 0.0]],
@@ -158,6 +161,11 @@ class Settings(Recorded):
     def unread(self) -> frozenset[str]:
         """Settings that the algorithm does not read."""
         return PARTICULAR.difference(self.rule.reads)
+
+    @property
+    def essence(self) -> dict[str, Any]:
+        """The settings that decide a run; two settings with equal ones run alike."""
+        return self.model_dump(mode="json", exclude=set(self.unread))
 
     @property
     def is_linearized(self) -> bool:

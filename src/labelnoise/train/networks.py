@@ -5,13 +5,11 @@ counter-based generator, those of ResNets and of a user's network from torch's, 
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from labelnoise import rng
 from labelnoise.rng import Stream
@@ -75,6 +73,10 @@ class MLP(nn.Module):
         super().__init__()
         self.first = Dense((width, inputs), gain=1.0, ntk=ntk, bias=True)
         self.last = Dense((classes, width), gain=1.0, ntk=ntk, bias=True)
+
+    def split(self, x: Float[Tensor, "image *pixel"]) -> tuple[Float[Tensor, "image input"], None]:
+        """What the first layer takes, and what is added to what it gives: nothing."""
+        return x.flatten(1), None
 
     def forward(self, x: Float[Tensor, "image *pixel"]) -> Float[Tensor, "image class"]:
         """Each image's outputs."""
@@ -193,59 +195,15 @@ def _own_class(name: str) -> type[nn.Module]:
     return found
 
 
-def trained(network: nn.Module) -> dict[str, Tensor]:
-    """The parameters that training moves, by name; they share memory with the network's."""
-    named = network.named_parameters()
-    return {name: parameter.detach() for name, parameter in named if parameter.requires_grad}
-
-
 def first_layer_name(network: nn.Module) -> str:
     """The name of the first trained layer's weight: the first one that has a row for each neuron.
 
     Raises:
         ValueError: no trained parameter has more than one dimension.
     """
-    for name, parameter in trained(network).items():
-        if parameter.ndim > 1:
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and parameter.ndim > 1:
             return name
     raise ValueError(
         f"{type(network).__name__} has no layer: no trained parameter of two dimensions"
     )
-
-
-def require_ntk(network: nn.Module) -> None:
-    """Whether a network has an NTK and a linearisation: each output a function of its image only.
-
-    Dropout is no hindrance: it is linearised as it is evaluated.
-
-    Raises:
-        ValueError: it normalises with statistics of the batch that it is trained on, or has a
-            recurrent layer of torch's, which `torch.func` cannot differentiate image by image.
-    """
-    own = f"network: {type(network).__name__} has no NTK and no linearisation"
-    network.train()
-    for name, module in network.named_modules():
-        where = f"its {type(module).__name__} ({name or 'the network itself'})"
-        if isinstance(module, nn.RNNBase):
-            raise ValueError(
-                f"{own} here: torch.func cannot differentiate {where} image by image; write it "
-                f"with torch.nn.{type(module).__name__}Cell, or train without ntk_drift and "
-                "linearised runs"
-            )
-        batched = isinstance(module, _BatchNorm)
-        batched = batched or (isinstance(module, _NormBase) and module.running_mean is not None)
-        if batched and module.training:
-            raise ValueError(
-                f"{own}: {where} makes an output in training depend on more than its own image; "
-                "take GroupNorm or LayerNorm, or train without ntk_drift and linearised runs"
-            )
-
-
-def function_of(network: nn.Module) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
-    """A network as a pure function f(parameters, x); what is not given stays as it is."""
-
-    def function(parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(network, dict(parameters), (x,))
-        return outputs
-
-    return function

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labelnoise.ntk.kernel import empirical_ntk, ntk_drift
+from labelnoise.ntk.modules import trained
 
-from .networks import first_layer_name, function_of, require_ntk, trained
+from .networks import first_layer_name
 from .task import BATCH, Task, arithmetic
 
 PER_SNAPSHOT = {
@@ -100,17 +101,15 @@ class NTKDrift:
     """How far the NTK of the training images is from where it started."""
 
     def __init__(self, task: Task) -> None:
-        require_ntk(task.network)
         self._task = task
         self._kernel = self._ntk()
 
-    @torch.no_grad()  # always: some layers round otherwise where a graph is made
     def _ntk(self) -> Tensor:
-        network, x = self._task.network.eval(), self._task.x_train
+        x = self._task.x_train
         memory = self._task.settings.ntk_memory * 2**20
         # bfloat16's rounding would hide a small drift
         with arithmetic("float32", x.device.type):
-            return empirical_ntk(function_of(network), trained(network), x, memory=memory)
+            return empirical_ntk(self._task.network, x, memory=memory)
 
     def measure(self) -> float:
         """‖K_t − K_0‖_F/‖K_0‖_F now."""

@@ -164,6 +164,14 @@ class TrainSettings(Recorded):
         return (depth - 4) // 6 if self.network == "wide_resnet" else (depth - 2) // 8
 
     @property
+    def essence(self) -> dict[str, Any]:
+        """The settings that decide a training; two settings with equal ones train alike."""
+        found = self.model_dump(mode="json", exclude={"ntk_memory"})
+        if found["algorithm"] == "sgd" or found["rho"] == 0:  # SAM of radius 0 is gradient descent
+            found |= {"algorithm": "sgd", "rho": None}
+        return found
+
+    @property
     def is_linearized(self) -> bool:
         """Whether it has a linearised run: full-batch gradient descent on the square loss."""
         plain = self.algorithm == "sgd" or self.rho == 0

@@ -28,12 +28,18 @@ class SpanMLP(nn.Module):
         weight = network.first.weight.detach()
         self.first.weight = nn.Parameter((weight.double() @ basis).to(weight.dtype))
 
+    def split(
+        self, x: Float[Tensor, "image coordinate_and_neuron"]
+    ) -> tuple[Float[Tensor, "image coordinate"], Float[Tensor, "image neuron"]]:
+        """What the first layer takes, and the constants that are added to what it gives."""
+        rank = self.first.weight.shape[1]
+        return x[:, :rank], x[:, rank:]
+
     def forward(
         self, x: Float[Tensor, "image coordinate_and_neuron"]
     ) -> Float[Tensor, "image class"]:
         """Each image's outputs, from its coordinates and, after them, the constants."""
-        neurons, rank = self.first.weight.shape
-        coordinates, constant = torch.split(x, [rank, neurons], dim=1)
+        coordinates, constant = self.split(x)
         outputs: Tensor = self.last(torch.erf(self.first(coordinates) + constant))
         return outputs
 

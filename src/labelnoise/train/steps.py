@@ -7,7 +7,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .augment import Augmentation
+from .backward import mlp_gradient
+from .networks import MLP
 from .noise import batches, noisy_labels
+from .span import SpanMLP
 from .task import Task
 
 CHUNK = 2**18
@@ -38,6 +41,8 @@ class Trainer:
             self.velocity = [torch.zeros_like(p) for p in self._parameters]
         self._labels = task.y_train.cpu().numpy()
         self._parts = 1
+        # autocast and compilation are for what autograd sees
+        self._written_out = not (task.settings.compile or task.settings.precision == "bf16")
 
     def advance(self, stop: int) -> None:
         """Take the steps up to `stop`. Nothing in them waits for the device."""
@@ -107,6 +112,8 @@ class Trainer:
                 self._parts *= 2
 
     def _gradient_of(self, x: Tensor, labels: Tensor) -> Tensors:
+        if self._written_out and isinstance(self.network, MLP | SpanMLP):
+            return mlp_gradient(self.network, x, lambda out: self._task.slope(out, labels))
         loss = self._task.loss(self.network(x), labels)
         return torch.autograd.grad(loss, self._parameters, materialize_grads=True)
 
@@ -143,13 +150,22 @@ class Trainer:
         running statistics (buffers) are not counted twice; the weights come back as they were, to
         the bit; a zero gradient moves nothing.
         """
-        state = [*self._parameters, *self.network.buffers()]
+        buffers = list(self.network.buffers())
         with torch.no_grad():
-            norm = torch.stack(torch._foreach_norm(gradient)).norm()
-            unit = torch._foreach_div(gradient, norm.clamp_min(torch.finfo(norm.dtype).tiny))
-            kept = [tensor.clone() for tensor in state]
-            torch._foreach_add_(self._parameters, unit, alpha=self._task.settings.rho)
-        moved = self._gradient(x, labels)
+            norm = torch.stack(torch._foreach_norm(gradient)).norm() / self._task.settings.rho
+            norm = norm.clamp_min(torch.finfo(norm.dtype).tiny)
+            moved = torch._foreach_addcdiv(self._parameters, gradient, [norm] * len(gradient))
+            kept = [buffer.clone() for buffer in buffers]
+        # other weights for one pass: to move these there and back would be two copies more
+        own = [parameter.data for parameter in self._parameters]
+        self._set(moved)
+        gradient = self._gradient(x, labels)
+        self._set(own)
         with torch.no_grad():
-            torch._foreach_copy_(state, kept)
-        return moved
+            if buffers:
+                torch._foreach_copy_(buffers, kept)
+        return gradient
+
+    def _set(self, weights: Tensors) -> None:
+        for parameter, weight in zip(self._parameters, weights, strict=True):
+            parameter.data = weight

@@ -62,6 +62,14 @@ class Task:
             return nn.functional.cross_entropy(outputs, labels)
         return 0.5 * nn.functional.mse_loss(outputs, self.target(labels))
 
+    def slope(
+        self, outputs: Float[Tensor, "image class"], labels: Int64[Tensor, "image"]
+    ) -> Float[Tensor, "image class"]:
+        """The derivative of `loss` by the outputs."""
+        if self.settings.loss == "cross_entropy":
+            return (outputs.softmax(1) - self.target(labels)) / len(outputs)
+        return (outputs - self.target(labels)) / outputs.numel()
+
     def w_norm(self, weight: Tensor) -> Float[Tensor, "neuron"]:
         """‖w_i‖ of each neuron of the first layer, from its weight as the network has it."""
         inside: Tensor = weight.detach().flatten(1).norm(dim=1)

@@ -95,7 +95,7 @@ class Recipes:
         verb = verb_of(name, cell.verb)
         content = describe(cell, verb.unread)
         if block is not None:
-            content |= {"block": block, "seeds": cell.blocks[block]}
+            content["seeds"] = cell.blocks[block]
         if verb.thresholds:
             chosen = {*verb.thresholds}
             content["analysis"] = self.config.analysis.model_dump(mode="json", include=chosen)
@@ -115,12 +115,15 @@ class Recipes:
             stem = layout.block("train", cell.experiment, cell.path, block)
             found["weights"] = f"{stem}.safetensors"
         if "runs" in verb.reads:
-            found["runs"] = self.files(cell.verb, cell)
+            found["runs"] = self._own_files(cell.verb, cell)
         return found
 
+    def files(self, name: str, cell: Cell) -> list[str]:
+        """The data files that hold what a verb makes of a cell: those of the cell's home."""
+        return self._own_files(name, self.config.home(cell))
+
     @staticmethod
-    def files(name: str, cell: Cell) -> list[str]:
-        """The data files that a verb makes of a cell."""
+    def _own_files(name: str, cell: Cell) -> list[str]:
         if verb_of(name, cell.verb).per == "cell":
             return [f"{layout.analysis(cell.experiment, cell.path)}.nc"]
         stems = (layout.block(name, cell.experiment, cell.path, n) for n in range(len(cell.blocks)))
@@ -134,6 +137,13 @@ class Recipes:
             if verb != "linearize" or cell.is_linearized
         }
 
+    def _drawn(self, figure: str, cell: Cell) -> dict[str, Any]:
+        """A cell, as the recipe of a figure has it."""
+        content = describe(cell, MEMORY)
+        content |= {"blocks": cell.blocks, "files": self._read_by(figure, cell)}
+        home = self.config.home(cell)
+        return content if home is cell else content | {"same_as": describe(home, MEMORY)}
+
     def figure(self, name: str) -> str:
         """The recipe of a figure."""
         figure = self.config.figures[name]
@@ -143,10 +153,7 @@ class Recipes:
             DRAWN,
             drawn_by=figure.drawn_by,
             options=figure.options,
-            cells=[
-                describe(cell, MEMORY) | {"files": self._read_by(name, cell)}
-                for cell in figure.cells
-            ],
+            cells=[self._drawn(name, cell) for cell in figure.cells],
         )
 
     def figure_inputs(self, name: str) -> list[str]:

@@ -25,9 +25,9 @@ What decides nothing reruns nothing: comments, docstrings, the texts of errors, 
 description, range or default (the value counts, wherever it comes from), a setting that the
 algorithm does not read, how much memory an NTK may take, time stamps, threads, the tracker.
 
-Digests are taken definition by definition: an edit of SAM's kernel reruns SAM alone, although the
-kernel of SGD is in the same file. Numba compiles a whole file again when it changes; that takes
-seconds and reruns nothing.
+Digests are taken definition by definition: an edit of the kernel of gradient descent reruns
+gradient descent alone, although the kernel of momentum is in the same file. Numba compiles a whole
+file again when it changes; that takes seconds and reruns nothing.
 
 The table says which jobs read something of a module. A dot is all jobs of that kind; names are the
 algorithms, kinds of experiments or figures that do.

@@ -41,26 +41,27 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
 
 
 def _text(found: Sequence[Row]) -> str:
-    parts = [
-        "Networks on few images: training loss (on the true labels), test loss, and the "
-        "relative change of the first layer's norms, its mean and its standard deviation over the "
-        f"neurons. A seed draws the images too. {BANDS}"
-    ]
+    parts = []
     for row in found:
         lines = [claims(row)]
         if row.settings["loss"] == "mse":
             lines.append(_mean_label(row))
         parts.append(" ".join(lines))
+    parts.append(
+        "Drawn are the training loss (on the true labels), the test loss, and the relative change "
+        "of the first layer's norms: its mean and its standard deviation over the neurons. Each "
+        f"seed has images of its own. {BANDS}"
+    )
     return "\n\n".join(parts)
 
 
 def _mean_label(row: Row) -> str:
-    """How much of the gain a lazy network has as well, from the labels' mean alone."""
+    """How much of what label noise does a lazy network does as well, from the labels' mean."""
     tau, classes = row.settings["tau"], row.plain.data.attrs["classes"]
     level = tau**2 * (classes - 1) / classes**2 / 2
     reached = final(row.disturbed, "train_loss").mean()
     text = (
-        "Redrawing labels moves their mean: a network that fits the mean noisy label has a "
+        "Redrawing labels moves their mean. A network that fits the mean noisy label has a "
         f"training loss of ½τ²(C − 1)/C² = {level:.4f} (measured: {reached:.4f})."
     )
     if row.linear is None or row.mean_label is None:
@@ -68,13 +69,17 @@ def _mean_label(row: Row) -> str:
     lazy = -paired(row.mean_label, row.linear, "test_loss").mean()
     seen = -paired(row.disturbed, row.plain, "test_loss").mean()
     apart = np.abs(paired(row.disturbed, row.mean_label, "test_loss")).mean()
-    if seen <= 0:
-        verdict = "there is no gain to explain"
-    elif lazy <= 0:
-        verdict = "the gain is not one of the labels' mean"
-    else:
-        verdict = "so much of the gain needs no leaving of the lazy regime"
-    return (
-        f"{text} The linearised network, given that mean label, gains {lazy:.4f} in test loss "
-        f"where the network gains {seen:.4f}, and ends {apart:.4f} from it: {verdict}."
+    what = "gain" if seen > 0 else "harm"
+    verdict = (
+        f"so much of the {what} needs no leaving of the lazy regime"
+        if lazy * seen > 0
+        else f"the {what} is not one of the labels' mean"
     )
+    return (
+        f"{text} The linearised network, given that mean label, {_goes(lazy)} in test loss where "
+        f"the network {_goes(seen)}. They end {apart:.4f} apart: {verdict}."
+    )
+
+
+def _goes(gain: float) -> str:
+    return f"{'gains' if gain > 0 else 'loses'} {abs(gain):.4f}"

@@ -39,10 +39,10 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         ValueError: as `few_images.rows`.
     """
     found = rows(cells, "rho")
-    parts = [
-        "Networks on few images under SAM and gradient descent: training loss, test "
-        "loss, and the relative change of the first layer's norms, its mean and its standard "
-        f"deviation over the neurons. A seed draws the images too. {BANDS}"
-    ]
-    parts += [claims(row) for row in found]
-    return draw_rows(found, "\n\n".join(parts))
+    parts = [claims(row) for row in found]
+    parts.append(
+        "Drawn are the training loss and the test loss, as relative differences to gradient "
+        "descent, and the relative change of the first layer's norms: its mean and its standard "
+        f"deviation over the neurons. Each seed has images of its own. {BANDS}"
+    )
+    return draw_rows(found, "\n\n".join(parts), relative=True)

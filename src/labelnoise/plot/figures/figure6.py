@@ -28,14 +28,22 @@ from labelnoise.plot.parts.schedules import (
     stretches,
 )
 from labelnoise.plot.parts.style import (
+    ALL_SEEDS,
     TEXT_WIDTH,
     CellData,
     Drawing,
     apply_style,
+    band_handle,
     divergence_note,
+    legend_above,
     letter,
+    note_below,
     parameter,
+    shared,
+    step_axis,
     strength,
+    thousands,
+    typeset,
 )
 from labelnoise.plot.parts.traces import draw_traces, rows_for
 
@@ -48,8 +56,6 @@ VERB = "simulate"
 NEEDS = ("analyze", "simulate")
 
 CURVES = ["w_norm_mean", "train_loss"]
-
-THOUSAND = 1e3
 
 
 class Options(BaseModel):
@@ -83,33 +89,31 @@ def _settle(main: Shown, parts: Sequence[Stretch]) -> str:
     )
 
 
-def _describe(main: Shown, parts: Sequence[Stretch], note: str) -> str:
-    curve = main.analysis["w_norm_mean"]
-    end = int(curve["step"][-1])
-    sentences = [
-        f"The mean norm (over {seeds(curve.sizes['seed'])}) goes from "
-        f"{float(curve.isel(step=0).mean()):.3f} to {float(curve.isel(step=-1).mean()):.3f} in "
-        f"{end:,} steps. It falls "
-        + describe_falls(curve, parts, "while the label noise is on", "while it is off")
-        + ".",
-        _settle(main, parts),
-        f"{note}." if note else "",
-    ]
-    return " ".join(filter(None, sentences))
+def _describe(one: Shown, parts: Sequence[Stretch], label: str) -> tuple[str, dict[str, float]]:
+    """How a cell's mean norm falls: a text, and the numbers in it."""
+    curve = one.analysis["w_norm_mean"]
+    start, final = (float(curve.isel(step=at).mean()) for at in (0, -1))
+    told = describe_falls(curve, parts, "while the label noise is on", "while it is off")
+    text = (
+        f"{label}the mean norm (over {seeds(curve.sizes['seed'])}) goes from {start:.3f} to "
+        f"{final:.3f} in {thousands(int(curve['step'][-1]))} steps. It falls {told}."
+    )
+    text = text[0].upper() + text[1:]
+    return text, fall_numbers(curve, parts) | {"final_w_norm_mean": final}
 
 
 def _draw_curves(norms: Axes, losses: Axes, shown: Sequence[Shown], end: float) -> pd.DataFrame:
     """Mean norm and training loss; returns what was drawn."""
     curves, palette = curves_of(shown, CURVES), palette_of(shown)
-    draw_curve(norms, curves, "w_norm_mean", palette, unit=THOUSAND)
-    norms.set_ylabel("mean norm $‖w_i‖$")
-    draw_curve(losses, curves, "train_loss", palette, unit=THOUSAND)
+    draw_curve(norms, curves, "w_norm_mean", palette)
+    norms.set_ylabel(typeset("mean norm ‖w_i‖"))
+    draw_curve(losses, curves, "train_loss", palette)
     losses.set_yscale("log")
     # without noise it falls to rounding: nothing is to be seen down there
     losses.set_ylim(1e-6, 3 * np.nanmax(curves["train_loss"]))
     losses.set_ylabel("training loss (clean labels)")
     for axes in (norms, losses):
-        axes.set(xlabel=r"step ($\times 10^3$)", xlim=(0, end / THOUSAND))
+        step_axis(axes, end, 6)
     return tidy(curves, CURVES)
 
 
@@ -138,8 +142,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     apply_style()
     figure = plt.figure(figsize=(TEXT_WIDTH, 3.9), layout="constrained")
     note = divergence_note(cells)
-    if note:
-        figure.supxlabel(note, fontsize=6.5, color="0.3")
+    note_below(figure, note)
     shown = living(cells)
     if not shown:
         return Drawing(figure, table([]), f"Every run diverged. {note}.")
@@ -152,10 +155,11 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     curves = _draw_curves(norms, losses, shown, main.cell.settings["steps"])
     traces = draw_traces(rows, main, options.oscillation_steps)
     for axes in (norms, losses):
-        shade(axes, parts, THOUSAND)
+        shade(axes, parts)
     for axes in rows:
         shade(axes, parts)
-    rows[0].set_xlim(0, 1 if traces.empty else traces["step"].max())
+    if len(shown) > 1:
+        rows[0].set_title(typeset(main.look.label), loc="left")
     for axes, name in zip((norms, losses, rows[0]), "abc", strict=True):
         letter(axes, name)
     handles: list[Artist] = []
@@ -166,10 +170,21 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         handles.append(shade_handle(f"label noise on ({which})"))
     if len(shown) > 1:
         handles += [Line2D([], [], color=c, label=n) for n, c in palette_of(shown).items()]
-    if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    curve = main.analysis["w_norm_mean"]
-    metrics = fall_numbers(curve, parts) | {
-        "final_w_norm_mean": float(curve.isel(step=-1).mean()),
-    }
-    return Drawing(figure, table([curves, traces]), _describe(main, parts, note), metrics)
+    handles.append(band_handle(ALL_SEEDS))
+    title = shared(cells)
+    legend_above(figure, handles, f"{title} in all" if title else "")
+    noisy = [one for one in shown if strength(one.cell.settings, "sigma") > 0] or [main]
+    told = [
+        _describe(
+            one,
+            stretches(one.cell.settings),
+            f"with {one.look.label} " if len(noisy) > 1 else "",
+        )
+        for one in noisy
+    ]
+    texts = [text for text, _ in told]
+    metrics = told[noisy.index(main)][1]
+    texts += filter(None, [_settle(main, parts), f"{note}." if note else ""])
+    if title:
+        texts.append(f"All have {title}.")
+    return Drawing(figure, table([curves, traces]), " ".join(texts), metrics)

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from labelnoise.plot.parts.checks import Planned, only, told_apart
 from labelnoise.plot.parts.oscillation_text import describe_chain, describe_periodic
 from labelnoise.plot.parts.panels import (
-    UNIT,
     Shown,
     curves_of,
     draw_curve,
@@ -23,13 +22,21 @@ from labelnoise.plot.parts.panels import (
 )
 from labelnoise.plot.parts.schedules import shade, shade_handle, stretches
 from labelnoise.plot.parts.style import (
+    ALL_SEEDS,
     NO_NOISE,
     TEXT_WIDTH,
     CellData,
     Drawing,
     apply_style,
+    band_handle,
     divergence_note,
+    legend_above,
     letter,
+    note_below,
+    shared,
+    step_axis,
+    thousands,
+    typeset,
 )
 from labelnoise.plot.parts.traces import draw_traces, rows_for
 
@@ -43,7 +50,6 @@ NEEDS = ("analyze", "simulate")
 
 CURVES = ["w_norm_mean", "w_norm_max"]
 PERIODIC = ["w_norm_mean", "train_loss"]
-THOUSAND = 1e3
 
 
 class Options(BaseModel):
@@ -71,23 +77,25 @@ def _draw_norms(axes: Axes, shown: Sequence[Shown]) -> pd.DataFrame:
         bands = one.analysis["w_norm_quantile"]
         mean, color = bands.mean("seed"), one.look.color
         low, high = mean.isel(quantile=0), mean.isel(quantile=-1)
-        axes.fill_between(low["step"] / UNIT, low, high, color=color, alpha=0.25, linewidth=0)
+        axes.fill_between(low["step"], low, high, color=color, alpha=0.25, linewidth=0)
         rows = bands.to_dataframe(name="value").reset_index()
         rows["quantity"] = [f"w_norm_quantile_{q:g}" for q in rows["quantile"]]
         frames.append(rows.assign(cell=one.look.label, panel="curves").drop(columns="quantile"))
     draw_curve(axes, curves, "w_norm_mean", palette)
     draw_curve(axes, curves, "w_norm_max", palette, linestyle=":", band=False)
     axes.set_yscale("log")
-    axes.set(xlabel=r"step ($\times 10^5$)", ylabel="norm $‖w_i‖$")
-    axes.set_xlim(0, curves["step"].max() / UNIT)
-    for one in shown:
-        draw_root_eta(axes, one.cell.learning_rate)
-    color = shown[0].look.color
+    axes.set_ylabel(typeset("norm ‖w_i‖"))
+    step_axis(axes, curves["step"].max(), 3)
+    draw_root_eta(axes, shown)
+    color = "0.3" if len(shown) > 1 else shown[0].look.color
     handles = [
         Line2D([], [], color=color, linestyle=":", label="largest"),
         Line2D([], [], color=color, label="mean"),
-        Patch(color=color, alpha=0.25, linewidth=0, label="10–90 % of neurons"),
+        Patch(color=color, alpha=0.25, linewidth=0, label="band: 10–90 % of neurons"),
     ]
+    if len(shown) > 1:
+        # more lines leave no corner free
+        axes.set_ylim(top=8 * curves["w_norm_max"].max())
     axes.legend(handles=handles, loc="upper right", handlelength=1.6, borderaxespad=0)
     return pd.concat(frames, ignore_index=True)
 
@@ -99,7 +107,7 @@ def _draw_distribution(axes: Axes, shown: Shown) -> pd.DataFrame:
     bins = np.geomspace(max(low, 1e-9) * 0.95, max(high, 1e-9) * 1.05, 60)
     colors = (NO_NOISE, shown.look.color)
     for one, color in zip(run, colors, strict=True):
-        label = f"step {int(one['step']):,}"
+        label = f"step {thousands(one['step'])}"
         axes.hist(
             one.values,
             bins=bins.tolist(),
@@ -111,10 +119,10 @@ def _draw_distribution(axes: Axes, shown: Shown) -> pd.DataFrame:
     axes.set_xscale("log")
     root = float(np.sqrt(shown.cell.learning_rate))
     axes.axvline(root, color="0.2", linewidth=0.7, linestyle=(0, (4, 2)))
-    axes.set(xlabel="norm $‖w_i‖$", ylabel="neurons")
+    axes.set(xlabel=typeset("norm ‖w_i‖"), ylabel="neurons of one run")
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
     at_top = ("data", "axes fraction")
-    axes.annotate(r"$\sqrt{η}$", (root, 1), (2, -8), at_top, "offset points", fontsize=7)
+    axes.annotate(typeset("√η"), (root, 1), (2, -8), at_top, "offset points", fontsize=7)
     axes.legend(loc="upper right", handlelength=1, borderaxespad=0)
     rows = run.to_dataframe(name="value").reset_index()
     return rows.assign(cell=shown.look.label, quantity="w_norm", panel="distribution")
@@ -124,16 +132,16 @@ def _draw_periodic(norms: Axes, losses: Axes, shown: Shown) -> pd.DataFrame:
     """Mean norm and training loss while the chain moves and is held; returns what was drawn."""
     curves, palette = curves_of([shown], PERIODIC), palette_of([shown])
     parts = stretches(shown.cell.settings)
-    draw_curve(norms, curves, "w_norm_mean", palette, unit=THOUSAND)
-    norms.set(ylabel="mean norm $‖w_i‖$", ylim=(0, None))
-    draw_curve(losses, curves, "train_loss", palette, unit=THOUSAND)
+    draw_curve(norms, curves, "w_norm_mean", palette)
+    norms.set(ylabel=typeset("mean norm ‖w_i‖"), ylim=(0, None))
+    draw_curve(losses, curves, "train_loss", palette)
     losses.set_yscale("log")
     # while the chain is held it falls to rounding: nothing is to be seen down there
     losses.set_ylim(1e-6, 3 * np.nanmax(curves["train_loss"]))
     losses.set_ylabel("training loss")
     for axes in (norms, losses):
-        shade(axes, parts, THOUSAND)
-        axes.set(xlabel=r"step ($\times 10^3$)", xlim=(0, shown.cell.settings["steps"] / THOUSAND))
+        shade(axes, parts)
+        step_axis(axes, shown.cell.settings["steps"], 4)
     return tidy(curves, PERIODIC)
 
 
@@ -145,6 +153,10 @@ def _draw_chain(figure: SubFigure, shown: Sequence[Shown], options: Options) -> 
     rows = grid.subplots(sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, name in zip((norms, rows[0], distribution), "abc", strict=True):
         letter(axes, name)
+    if len(shown) > 1:
+        # the chains and the distribution are those of one cell
+        for axes in (rows[0], distribution):
+            axes.set_title(typeset(shown[0].look.label), loc="left")
     return [
         _draw_norms(norms, shown),
         draw_traces(rows, shown[0], options.chain_steps, drawstyle="steps-post"),
@@ -177,10 +189,10 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     from matplotlib.lines import Line2D
 
     apply_style()
-    figure = plt.figure(figsize=(TEXT_WIDTH, 4.2), layout="constrained")
+    both = len({cell.settings["schedule"] is None for cell in cells}) > 1
+    figure = plt.figure(figsize=(TEXT_WIDTH, 4.2 if both else 2.3), layout="constrained")
     note = divergence_note(cells)
-    if note:
-        figure.supxlabel(note, fontsize=6.5, color="0.3")
+    note_below(figure, note)
     # each row has colours of its own: the same chain has the same one in both
     moving = living([cell for cell in cells if cell.settings["schedule"] is None], cells)
     held = living([cell for cell in cells if cell.settings["schedule"] is not None], cells)
@@ -202,13 +214,14 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         letter(norms, "d" if moving else "a")
         letter(losses, "e" if moving else "b")
         drawn.append(_draw_periodic(norms, losses, held[0]))
-        rows[-1].legend(handles=[shade_handle("chain moving")], loc="outside upper center")
+        legend_above(rows[-1], [shade_handle("chain moving"), band_handle(ALL_SEEDS)])
         text, more = describe_periodic(held[0], stretches(held[0].cell.settings))
         texts.append(text)
         metrics |= more
     if len(moving) > 1:
         handles = [Line2D([], [], color=c, label=n) for n, c in palette_of(moving).items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        same = shared([one.cell for one in moving])
+        legend_above(figure, handles, f"{same} in all" if same else "")
     return Drawing(
         figure, table(drawn), " ".join([*texts, *([f"{note}."] if note else [])]), metrics
     )

@@ -16,25 +16,31 @@ from .style import (
     Drawing,
     alive_seeds,
     apply_style,
+    band_handle,
     divergence_note,
+    legend_above,
     letter,
     parameter,
+    step_axis,
     strength,
+    typeset,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 QUANTITIES = {
     "train_loss": "training loss",
     "test_loss": "test loss",
-    "norm_change_mean": "mean change of ‖$w_i$‖ [%]",
+    "norm_change_mean": "mean change of ‖w_i‖ [%]",
     "norm_change_std": "s.d. over neurons [%]",
 }
 """What is drawn, a column each."""
+
+LOSSES = ("train_loss", "test_loss")
 
 PERCENT = ("norm_change_mean", "norm_change_std")
 
@@ -51,12 +57,14 @@ class Line:
         data: curves over (seed, step), of the same seeds for all lines of a row.
         color: of the line.
         style: of the line.
+        linearised: whether it is of a linearised network.
     """
 
     label: str
     data: xr.Dataset
     color: str
     style: str
+    linearised: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ def _linearised(
     if not cell.linearize:
         return None
     data = cell.linearized().sel(seed=seeds)
-    return None if data["diverged_step"].notnull().any() else Line(label, data, color, style)
+    return None if data["diverged_step"].notnull().any() else Line(label, data, color, style, True)
 
 
 def _name(level: float, by: str) -> str:
@@ -190,9 +198,28 @@ def curve(line: Line, quantity: str) -> xr.DataArray:
     return line.data[quantity] * (100 if quantity in PERCENT else 1)
 
 
+def drawn(line: Line, plain: Line, quantity: str, *, relative: bool) -> xr.DataArray:
+    """What a panel shows of a line, over (seed, step).
+
+    Args:
+        line: whose.
+        plain: the undisturbed runs.
+        quantity: a loss, or of the norms.
+        relative: give losses as their relative difference to the undisturbed runs, in percent.
+    """
+    values = curve(line, quantity)
+    if relative and quantity in LOSSES:
+        difference: xr.DataArray = 100 * (values / curve(plain, quantity) - 1)
+        return difference
+    return values
+
+
+BAND = "seed by seed, difference to the grey line"
+"""What `band` gives, for a legend."""
+
 BANDS = (
-    "Lines are means over seeds; a band spans the differences, seed by seed, to the grey line: "
-    "where the band leaves that line out, all seeds agree."
+    "Lines are means over seeds. A band spans the differences to the grey line, seed by seed: "
+    "where it leaves that line out, all seeds agree. Bands are drawn as smooth envelopes."
 )
 """What `band` gives, for a caption."""
 
@@ -206,57 +233,97 @@ def band(values: xr.DataArray, plain: xr.DataArray) -> tuple[np.ndarray, np.ndar
         values: over seed and another dimension.
         plain: the same of the undisturbed runs.
     """
-    difference, mean = values - plain, plain.mean("seed")
-    low, high = mean + difference.min("seed"), mean + difference.max("seed")
-    return np.asarray(low.values), np.asarray(high.values)
+    difference, mean = values - plain, plain.mean("seed").values
+    low, high = difference.min("seed").values, difference.max("seed").values
+    return mean - envelope(-low), mean + envelope(high)
 
 
-def draw_rows(found: Sequence[Row], text: str) -> Drawing:
-    """Draw the networks, one a row."""
+ENVELOPE = 40
+"""The envelope of a curve looks this part of it ahead and back."""
+
+
+def envelope(values: np.ndarray) -> np.ndarray:
+    """A smooth curve that is nowhere below these values.
+
+    The mean, over a window, of the largest values in the windows about each point: each of these
+    windows holds the point in the middle. Curves of few points are left as they are.
+    """
+    from scipy.ndimage import maximum_filter1d, uniform_filter1d
+
+    size = 1 + 2 * (len(values) // ENVELOPE)
+    if size == 1:
+        return values
+    smooth = uniform_filter1d(maximum_filter1d(values, size, mode="nearest"), size, mode="nearest")
+    return np.asarray(np.maximum(smooth, values))  # but for rounding
+
+
+def draw_rows(found: Sequence[Row], text: str, *, relative: bool = False) -> Drawing:
+    """Draw the networks, one a row.
+
+    Args:
+        found: the networks.
+        text: what is said of them.
+        relative: draw losses as their relative difference to the undisturbed runs.
+    """
     import matplotlib.pyplot as plt
     import pandas as pd
 
     apply_style()
-    height = 0.35 + 1.75 * len(found)
+    height = 0.45 + 1.75 * len(found)
     figure = plt.figure(figsize=(TEXT_WIDTH, height), layout="constrained")
     panels = figure.subplots(len(found), len(QUANTITIES), squeeze=False)
-    handles: dict[str, Line2D] = {}
+    handles: dict[str, Artist] = {}
     for number, (row, axes) in enumerate(zip(found, panels, strict=True)):
         for column, (one, quantity) in enumerate(zip(axes, QUANTITIES, strict=True)):
+            shown = {
+                line.label: drawn(line, row.plain, quantity, relative=relative)
+                for line in row.lines
+            }
             for line in row.lines:
-                handles.setdefault(line.label, _draw(one, line, row.plain, quantity))
-            _finish(one, row, quantity)
+                handle = _draw(one, line, shown[line.label], shown[row.plain.label])
+                handles.setdefault(line.label, handle)
+            _finish(one, list(shown.values()), quantity, relative=relative)
             letter(one, chr(ord("a") + number * len(QUANTITIES) + column))
-            if number == len(found) - 1:
-                one.set_xlabel("step")
+            if number < len(found) - 1:
+                one.set_xlabel("")
         axes[0].set_title(row.title, loc="left", fontsize=8)
-    columns = len(handles)
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
+    legend_above(figure, [*handles.values(), band_handle(BAND)])
     numbers = pd.concat([_table(row) for row in found], ignore_index=True)
     return Drawing(figure, numbers, text, measured(found))
 
 
-def _draw(axes: Axes, line: Line, plain: Line, quantity: str) -> Line2D:
-    values = curve(line, quantity)
+def _draw(axes: Axes, line: Line, values: xr.DataArray, plain: xr.DataArray) -> Artist:
+    from matplotlib.patheffects import Normal, Stroke
+
     steps = values["step"].values
-    low, high = band(values, curve(plain, quantity))
+    low, high = band(values, plain)
     axes.fill_between(steps, low, high, color=line.color, alpha=0.18, linewidth=0)
-    (drawn,) = axes.plot(
-        steps, values.mean("seed"), color=line.color, linestyle=line.style, linewidth=1.2
+    (one,) = axes.plot(
+        steps,
+        values.mean("seed"),
+        color=line.color,
+        linestyle=line.style,
+        # thin over thick: a linearised network may lie on the network itself
+        linewidth=1.0 if line.linearised else 1.6,
+        label=line.label,
+        zorder=3 if line.linearised else 2,
     )
-    return drawn
+    if line.style == ":":
+        one.set(linewidth=1.3, path_effects=[Stroke(linewidth=2.9, foreground="white"), Normal()])
+    return one
 
 
-def _finish(axes: Axes, row: Row, quantity: str) -> None:
-    axes.set_ylabel(QUANTITIES[quantity])
-    axes.margins(x=0.02)
-    last = int(row.plain.data["step"].values[-1])
-    axes.set_xticks([0, last / 2, last], ["0", f"{last / 2:,.0f}", f"{last:,}"])
-    if quantity == "train_loss":
+def _finish(axes: Axes, shown: Sequence[xr.DataArray], quantity: str, *, relative: bool) -> None:
+    relative = relative and quantity in LOSSES
+    name = QUANTITIES[quantity]
+    axes.set_ylabel(f"difference in {name} [%]" if relative else typeset(name))
+    last = int(shown[0]["step"][-1])
+    step_axis(axes, last)
+    if quantity == "train_loss" and not relative:
         axes.set_yscale("log")
-    elif quantity == "test_loss":
+    elif quantity in LOSSES:
         # the first steps, from outputs of order 1, would hide what is compared
-        later = [curve(line, quantity).sel(step=slice(last / 20, None)) for line in row.lines]
+        later = [values.sel(step=slice(last / 20, None)) for values in shown]
         bands = np.array([band(values, later[0]) for values in later])
         low, high = bands.min(), bands.max()
         room = 0.06 * (high - low)
@@ -311,22 +378,29 @@ def lazy_claim(row: Row) -> str:
     return (
         f"The linearised network's test loss ends at {end}: "
         f"{plain.mean():.4f} from the one with {row.plain.label}, {disturbed.mean():.4f} from the "
-        f"one with {row.disturbed.label} (the first is nearer in {share(plain < disturbed)})."
+        f"one with {row.disturbed.label}. The first is nearer in {share(plain < disturbed)}."
     )
+
+
+def compared(change: np.ndarray, less: str, more: str) -> str:
+    """`lower in 8 of 8 seeds`: which way something goes on average, and in how many seeds."""
+    if change.mean() < 0:
+        return f"{less} in {share(change < 0)}"
+    return f"{more} in {share(change > 0)}"
 
 
 def better_claim(row: Row) -> str:
     """Whether the disturbed network tests better, and has the smaller first layer."""
-    gain, shrunk = (
+    change, grown = (
         paired(row.disturbed, row.plain, name) for name in ("test_loss", "norm_change_mean")
     )
     losses = [mean_spread(final(line, "test_loss")) for line in (row.disturbed, row.plain)]
     distances = [f"{final(line, 'distance').mean():.4f}" for line in (row.disturbed, row.plain)]
     return (
-        f"With {row.disturbed.label} the test loss ends at {losses[0]}, with {row.plain.label} at "
-        f"{losses[1]}: lower in {share(gain < 0)}. The first layer's mean norm is smaller in "
-        f"{share(shrunk < 0)} (by {-shrunk.mean():.2g} %). All parameters together have moved by "
-        f"{distances[0]} and {distances[1]} of their norm."
+        f"With {row.disturbed.label}, the test loss is {compared(change, 'lower', 'higher')}: it "
+        f"ends at {losses[0]}, with {row.plain.label} at {losses[1]}. The first layer's mean norm "
+        f"is {compared(grown, 'smaller', 'larger')} (by {abs(grown.mean()):.2g} %). All "
+        f"parameters together have moved by {distances[0]} and {distances[1]} of their norm."
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from .panels import Shown, seeds, spread
 from .schedules import Stretch, describe_falls, fall_numbers
+from .style import thousands
 
 
 def describe_chain(shown: Shown) -> tuple[str, dict[str, float]]:
@@ -24,19 +25,20 @@ def describe_chain(shown: Shown) -> tuple[str, dict[str, float]]:
     below = int(np.isfinite(crossed).sum())
     escape = analysis["escape_step"].values
     text = (
-        f"With a second layer that follows a chain of amplitude δ = {settings['delta']:g} and no "
+        f"The second layer follows a chain of amplitude δ = {settings['delta']:g}, with no other "
+        "noise. "
         + (
-            f"other noise, every neuron has left the lazy regime by step {spread(escape)}, "
+            f"Every neuron has left the lazy regime by step {spread(escape)}. "
             if np.isfinite(escape).any()
-            else "other noise, in no run does every neuron leave the lazy regime, "
+            else "In no run does every neuron leave the lazy regime. "
         )
-        + f"and the mean norm {'falls' if final < start else 'goes'} from {start:.2f} to "
-        f"{final:.3f} in {end:,} steps (mean over {seeds(runs)}). It falls below √η = {root:.3f} "
-        f"in {below} of {runs} runs"
+        + f"The mean norm {'falls' if final < start else 'goes'} from {start:.2f} to {final:.3f} "
+        f"in {thousands(end)} steps (mean over {seeds(runs)}). It falls below √η = {root:.3f} in "
+        f"{below} of {runs} runs"
         + (f", at step {spread(crossed)} (median, least–most)" if below else "")
-        + f"; the largest norm, {float(largest.isel(step=-1).mean()):.3f} at the end, does in "
-        f"{int(np.isfinite(all_crossed).sum())}. The mean alignment with θ* goes from "
-        f"{float(analysis['alignment_mean'].isel(step=0).mean()):.2f} to "
+        + f". The largest norm is {float(largest.isel(step=-1).mean()):.3f} at the end; it falls "
+        f"below √η in {int(np.isfinite(all_crossed).sum())} of {runs} runs. The mean alignment "
+        f"with θ* goes from {float(analysis['alignment_mean'].isel(step=0).mean()):.2f} to "
         f"{float(analysis['alignment_mean'].isel(step=-1).mean()):.2f}."
     )
     metrics = {"initial_w_norm_mean": start, "final_w_norm_mean": final, "runs_below": float(below)}
@@ -58,7 +60,7 @@ def describe_periodic(shown: Shown, parts: Sequence[Stretch]) -> tuple[str, dict
     if ends:
         held = float(loss.sel(step=ends).max())
         text += (
-            "; while it is held, gradient descent on W fits the data (training loss at most "
-            f"{held:.0e} by the end of each such stretch)"
+            ". While it is held, gradient descent on W fits the data: the training loss is at most "
+            f"{held:.0e} by the end of each such stretch"
         )
     return f"{text}.", {f"periodic_{k}": v for k, v in fall_numbers(curve, parts).items()}

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .style import CellData, Look, alive_seeds, looks
+from .style import CellData, Look, alive_seeds, looks, parameter, typeset
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
-
-UNIT = 1e5
-"""Steps on the axes of long runs are counted in this unit."""
 
 COLUMNS = ["panel", "cell", "seed", "step", "neuron", "quantity", "value"]
 """Of every figure's table of numbers."""
@@ -84,14 +81,13 @@ def draw_curve(
     palette: dict[str, str],
     *,
     linestyle: str = "-",
-    unit: float = UNIT,
     band: bool = True,
 ) -> None:
     """The mean over seeds, and a band over all of them."""
     import seaborn as sns
 
     sns.lineplot(
-        curves.assign(step=curves["step"] / unit),
+        curves,
         x="step",
         y=name,
         hue="cell",
@@ -104,11 +100,47 @@ def draw_curve(
     )
 
 
-def draw_root_eta(axes: Axes, eta: float) -> None:
-    """The level √η, where the theory's Phase II starts."""
-    root = float(np.sqrt(eta))
-    axes.axhline(root, color="0.2", linewidth=0.7, linestyle=(0, (4, 2)))
-    axes.annotate(r"$\sqrt{η}$", (0, root), (2, 2), textcoords="offset points", fontsize=7)
+def draw_root_eta(axes: Axes, shown: Sequence[Shown]) -> None:
+    """The level √η of each cell, where the theory's Phase II starts.
+
+    Dark where all have the same η, else each in its cell's colour; the highest is named.
+    """
+    levels = {float(np.sqrt(one.cell.learning_rate)): one.look.color for one in shown}
+    for root, color in levels.items():
+        axes.axhline(
+            root,
+            color=color if len(levels) > 1 else "0.2",
+            linewidth=0.7,
+            linestyle=(0, (4, 2)),
+        )
+    axes.annotate(
+        typeset("√η"),
+        (0, max(levels)),
+        (2, 2),
+        ("axes fraction", "data"),
+        "offset points",
+        fontsize=7,
+    )
+
+
+def stability_note(cells: Sequence[CellData]) -> str:
+    """Which cells of SGD are above the stability limit of their start; empty if none is."""
+    from labelnoise.analyze.flow.limits import stability_limit
+
+    limits: dict[float, dict[str, None]] = {}
+    for cell in cells:
+        settings = cell.settings
+        if settings["algorithm"] != "sgd" or settings["initialisation"] != "ntk":
+            continue
+        limit = stability_limit(settings["width"], settings["dim"])
+        if cell.learning_rate > limit:
+            rate = parameter("eta", float(f"{cell.learning_rate:.3g}"))
+            limits.setdefault(limit, {})[rate] = None
+    return "; ".join(
+        f"{' and '.join(rates)} {'is' if len(rates) == 1 else 'are'} above the stability limit "
+        f"2/((d + m)(1 + 2/d)) = {limit:.3g} of the start"
+        for limit, rates in limits.items()
+    )
 
 
 def loss_floor(losses: np.ndarray, top: float) -> float:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .panels import UNIT, Shown
+from .panels import Shown
+from .style import thousands, typeset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +42,8 @@ def _draw_main(axes: Axes, path: xr.Dataset, color: str, steps: Sequence[int]) -
     shades = sns.blend_palette([sns.light_palette(color, 5)[1], color], as_cmap=True)
     points = np.stack([path["w_norm"].values, path["alignment"].values], axis=-1)
     segments = np.stack([points[:-1], points[1:]], axis=1)
-    middle = (path["step"].values[:-1] + path["step"].values[1:]) / 2 / UNIT
-    time = Normalize(0, float(path["step"][-1]) / UNIT)
+    middle = (path["step"].values[:-1] + path["step"].values[1:]) / 2
+    time = Normalize(0, float(path["step"][-1]))
     line = LineCollection(list(segments), cmap=shades, norm=time, linewidths=1.3, capstyle="round")
     line.set_array(middle)
     axes.add_collection(line)
@@ -50,7 +51,7 @@ def _draw_main(axes: Axes, path: xr.Dataset, color: str, steps: Sequence[int]) -
     axes.scatter(
         at["w_norm"],
         at["alignment"],
-        c=at["step"] / UNIT,
+        c=at["step"],
         cmap=shades,
         norm=time,
         s=13,
@@ -59,8 +60,13 @@ def _draw_main(axes: Axes, path: xr.Dataset, color: str, steps: Sequence[int]) -
         zorder=3,
     )
     figure = axes.figure
-    bar = figure.colorbar(line, ax=axes, aspect=16, pad=0.04)
-    bar.set_label(r"step ($\times 10^5$)")
+    bar = figure.colorbar(line, ax=axes, aspect=16, pad=0.04, ticks=[0, float(path["step"][-1])])
+    bar.ax.yaxis.set_major_formatter(lambda value, _: thousands(value))
+    bar.ax.tick_params(rotation=90)
+    low, high = bar.ax.get_yticklabels()
+    low.set_verticalalignment("bottom")
+    high.set_verticalalignment("top")
+    bar.set_label("step", labelpad=-6)
     bar.outline.set_visible(False)
 
 
@@ -74,9 +80,9 @@ def _describe(path: xr.Dataset, neuron: int, seed: int) -> str:
     turned = np.flatnonzero(alignment >= 0.5)
     if alignment[0] < 0.5 and turned.size:
         first = turned[0]
+        step = thousands(int(path["step"][first]))
         text += (
-            f"; its alignment first exceeds ½ at step {int(path['step'][first]):,}, its norm then "
-            f"being {norm[first]:.3f}"
+            f". Its alignment first exceeds ½ at step {step}, where its norm is {norm[first]:.3f}"
         )
     return text + "."
 
@@ -88,7 +94,7 @@ def draw_path(
 
     Args:
         axes: a panel that shares its axes with the norm–alignment planes.
-        pair: the contrast and the cell whose path is coloured by time, or that cell alone.
+        pair: the cells; the path of the last one is coloured by time.
         neuron: number of the neuron, the same of both.
         steps: where the path is marked.
 
@@ -107,15 +113,17 @@ def draw_path(
                 path["w_norm"],
                 path["alignment"],
                 color=shown.look.color,
-                # a ring around where both start: it hardly moves
+                # a ring where it starts: undisturbed, it hardly moves
                 marker="o",
+                markevery=[0],
                 markersize=7,
                 fillstyle="none",
             )
         frame = path.to_dataframe().reset_index().assign(cell=shown.look.label, seed=shown.seed)
         frames.append(frame)
     axes.set_title(f"neuron {neuron}", pad=3)
-    axes.set_xlabel("norm $‖w_i‖$")
+    axes.set_xlabel(typeset("norm ‖w_i‖"))
     identity = ["cell", "seed", "step", "neuron"]
     melted = pd.concat(frames).melt(identity, ["w_norm", "alignment"], "quantity")
-    return melted.assign(panel="path"), _describe(path, neuron, pair[-1].seed)
+    told = _describe(path, neuron, pair[-1].seed)
+    return melted.assign(panel="path"), f"{pair[-1].look.label}: {told}" if len(pair) > 2 else told

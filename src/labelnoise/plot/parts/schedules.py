@@ -11,6 +11,8 @@ import numpy as np
 
 from labelnoise.simulate.settings import Schedule
 
+from .style import thousands
+
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
@@ -39,13 +41,13 @@ def stretches(settings: Mapping[str, Any]) -> list[Stretch]:
     return [Stretch(start, end, bool(on[start])) for start, end in pairwise(edges)]
 
 
-def shade(axes: Axes, parts: Sequence[Stretch], unit: float = 1.0) -> None:
+def shade(axes: Axes, parts: Sequence[Stretch]) -> None:
     """Shade the stretches that are on, if any is off."""
     if all(part.on for part in parts):
         return
     for part in parts:
         if part.on:
-            axes.axvspan(part.start / unit, part.end / unit, color=ON, linewidth=0, zorder=0)
+            axes.axvspan(part.start, part.end, color=ON, linewidth=0, zorder=0)
 
 
 def shade_handle(label: str) -> Patch:
@@ -88,15 +90,20 @@ def fall_numbers(curve: xr.DataArray, parts: Sequence[Stretch]) -> dict[str, flo
     }
 
 
+def _short(fall: float) -> str:
+    """`0.077`, and `−0.0003` of what rises."""
+    return f"{'−' if fall < 0 else ''}{abs(fall):.2g}"
+
+
 def describe_falls(curve: xr.DataArray, parts: Sequence[Stretch], on: str, off: str) -> str:
     """`by 0.077, 0.061 {on} and by 0.0003, 0.0003 {off}`: the mean over seeds in each stretch."""
     if not resolved(curve, parts):
-        gap = int(np.diff(curve["step"].values).max())
-        return f"by amounts that snapshots {gap:,} steps apart cannot tell ({on}, or {off})"
+        gap = thousands(np.diff(curve["step"].values).max())
+        return f"by amounts that snapshots {gap} steps apart cannot tell ({on}, or {off})"
     mean = falls(curve, parts).mean(axis=0)
     phrases = []
     for state, words in ((True, on), (False, off)):
-        values = [f"{m:.2g}" for m, part in zip(mean, parts, strict=True) if part.on == state]
+        values = [_short(m) for m, part in zip(mean, parts, strict=True) if part.on == state]
         if values:
             phrases.append(f"by {', '.join(values)} {words}")
     total = fall_numbers(curve, parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +17,9 @@ from labelnoise.simulate.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 TEXT_WIDTH = 7.0
 """Width of a two-column figure, inches (AAAI)."""
@@ -46,6 +49,9 @@ SYMBOLS = {
     "delta": "δ",
     "theta_star_norm": "‖θ*‖",
 }
+
+IN_TEXT = re.compile(r"‖θ\*‖|θ\*|‖w_i‖|\ba_\w\b|√η|[ηστρδ]|\b[nmd]\b(?= =)")
+"""The paper's symbols as texts have them; n, m and d are other things too, but not before a =."""
 
 RC: dict[str, Any] = {
     "font.family": ["STIXGeneral", "DejaVu Serif"],  # the second for symbols the first lacks
@@ -165,8 +171,8 @@ class Look:
 def parameter(name: str, value: object) -> str:
     """`σ = 4`: a parameter by the paper's symbol where it has one."""
     text = (
-        f"{value:,}"
-        if isinstance(value, int)
+        thousands(value)
+        if isinstance(value, int) and not isinstance(value, bool)
         else _short(value)
         if isinstance(value, float)
         else str(value)
@@ -197,27 +203,65 @@ def disturbance(settings: Mapping[str, Any]) -> str | None:
     return "noise" if strength(settings, noise) > 0 else None
 
 
-def _label(cell: CellData) -> str:
-    return ", ".join(parameter(*item) for item in cell.grid.items()) or cell.experiment
+def thousands(value: float) -> str:
+    """`12,000`: a count, in texts and at axes."""
+    return f"{value:,.0f}"
+
+
+def typeset(text: str) -> str:
+    """A text as a picture has it: the paper's symbols set as mathematics.
+
+    Args:
+        text: with symbols as in captions, such as `mean norm ‖w_i‖` or `η = 0.001`.
+    """
+
+    def mathematics(found: re.Match[str]) -> str:
+        symbol = found[0].replace("*", r"^{\ast}").replace("√η", r"\sqrt{η}")
+        return f"${symbol}$"
+
+    return IN_TEXT.sub(mathematics, text)
+
+
+def _differing(cells: Sequence[CellData]) -> set[str]:
+    """The parameters of the grids that tell some of these cells from others."""
+    keys = {key for cell in cells for key in cell.grid}
+    return {key for key in keys if len({str(cell.grid.get(key)) for cell in cells}) > 1}
+
+
+def shared(cells: Sequence[CellData]) -> str:
+    """`σ = 4`: what the grid says of all cells alike, which their labels leave out.
+
+    Empty for a single cell, whose label has it.
+    """
+    same = cells[0].grid.keys() - _differing(cells) if _differing(cells) else set()
+    return ", ".join(parameter(*item) for item in cells[0].grid.items() if item[0] in same)
+
+
+def _label(cell: CellData, told: set[str]) -> str:
+    """The parameters in which it differs from others; all of them where there are none."""
+    own = {key: value for key, value in cell.grid.items() if key in told} or cell.grid
+    return ", ".join(parameter(*item) for item in own.items()) or cell.experiment
 
 
 def names(cells: Sequence[CellData], among: Sequence[CellData] = ()) -> list[tuple[str, str]]:
     """A label (for legends and tables) and a tag (for metrics) for each cell, no two the same.
 
-    They spell the grid, and the experiment too where the grids of two experiments look the same.
+    A label spells the parameters of the grid that differ from cell to cell, a tag all of them; and
+    both the experiment too where the grids of two experiments look the same.
 
     Args:
         cells: the cells to name.
         among: all cells of the figure, where it names a part of them.
     """
-    everyone = [_label(cell) for cell in among or cells]
-    shared = len(set(everyone)) < len(everyone)
+    told = _differing(among or cells)
+    everyone = [_label(cell, told) for cell in among or cells]
+    alike = len(set(everyone)) < len(everyone)
     found = []
     for cell in cells:
-        label = _label(cell)
+        label = _label(cell, told)
         # MLflow takes no other letters than ASCII's
         tag = " ".join(f"{key}:{value}" for key, value in cell.grid.items()) or cell.experiment
-        if shared and cell.grid:
+        if alike and cell.grid:
             label, tag = f"{cell.experiment}: {label}", f"{cell.experiment} {tag}"
         found.append((label, tag))
     return found
@@ -281,6 +325,59 @@ def letter(axes: Axes, text: str) -> None:
     )
 
 
+def step_axis(axes: Axes, last: float, parts: int = 2) -> None:
+    """An axis of steps from 0 to `last`, both named and, where they are round, steps between.
+
+    Step 0 has room beside it: what falls at once is not hidden by the axis.
+
+    Args:
+        axes: the panel.
+        last: the last step.
+        parts: the most parts that named steps divide the axis into.
+    """
+    axes.set(xlabel="step", xlim=(-0.02 * last, last))
+    # round: whole, and of at most two digits before its zeros
+    named = (
+        count
+        for count in range(parts, 1, -1)
+        if last % count == 0 and float(f"{last / count:.1e}") == last / count
+    )
+    axes.set_xticks(np.linspace(0, last, next(named, 1) + 1))
+    axes.xaxis.set_major_formatter(lambda value, _: thousands(value))
+
+
+def band_handle(text: str) -> Artist:
+    """What a band around a line spans, for a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(color="0.45", alpha=0.3, linewidth=0, label=f"band: {text}")
+
+
+ALL_SEEDS = "all seeds"
+"""What a band spans in most figures."""
+
+
+def legend_above(figure: Figure | SubFigure, handles: Sequence[Artist], title: str = "") -> None:
+    """A legend over the whole figure, in as many rows as its labels need."""
+    names = [str(handle.get_label()) for handle in handles]
+    # inches of an entry: its label, and the line before it
+    wide = [0.5 + 0.047 * len(name) for name in names]
+    columns = len(names) if sum(wide) < TEXT_WIDTH else max(1, int(TEXT_WIDTH / max(wide)))
+    figure.legend(
+        list(handles),
+        list(map(typeset, names)),
+        loc="outside upper center",
+        ncols=min(columns, len(names)),
+        title=typeset(title) or None,
+    )
+
+
+def note_below(figure: Figure, note: str) -> None:
+    """What is to be said of runs that are left out, under the figure; nothing if empty."""
+    if note:
+        figure.supxlabel(typeset(textwrap.fill(note, 125)), fontsize=6.5, color="0.3")
+
+
 def alive_seeds(analysis: xr.Dataset) -> list[int]:
     """Seeds whose run did not diverge."""
     return [int(s) for s in analysis["seed"].values[np.isnan(analysis["diverged_step"].values)]]
@@ -293,7 +390,7 @@ def divergence_note(cells: Sequence[CellData]) -> str:
         steps = cell.analysis["diverged_step"].values
         gone = np.isfinite(steps)
         if gone.any():
-            first = f"{np.min(steps[gone]):,.0f}"
+            first = thousands(np.min(steps[gone]))
             notes.append(
                 f"{label}: {gone.sum()} of {len(steps)} runs diverged (the first at step "
                 f"{first}) and are left out"

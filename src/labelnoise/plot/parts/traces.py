@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .panels import Shown, say_not_traced, trace_of
+from .style import step_axis, typeset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +33,13 @@ def draw_traces(
             linewidth=0.6,
             drawstyle=drawstyle,
         )
-        axes.set_ylabel(f"$a_{{{neuron}}}$", rotation=0, ha="right", va="center")
+        axes.set_ylabel(typeset(f"a_{neuron}"), rotation=0, ha="right", va="center")
     if trace.empty:
         say_not_traced(rows[0])
-    for axes in rows:
-        axes.label_outer()
     if not trace.empty:
         largest = trace["value"].abs().max() or 1.0
-        rows[0].set(xlim=(0, trace["step"].max()), ylim=(-1.15 * largest, 1.15 * largest))
-    rows[-1].set_xlabel("step")
+        rows[0].set_ylim(-1.15 * largest, 1.15 * largest)
+    step_axis(rows[-1], 1 if trace.empty else trace["step"].max(), 6)
+    for axes in rows:
+        axes.label_outer()
     return trace
