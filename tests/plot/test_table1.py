@@ -140,6 +140,13 @@ def test_a_grid_along_a_dimension_gives_the_same_row(drawing):
     assert again.text == drawing.text
 
 
+def test_what_never_happened_is_said_in_words(drawing):
+    told = drawing.numbers[["predicted", "measured", "note"]].to_numpy().ravel()
+    assert not [text for text in told if "nan" in text.split() or "nan," in text]
+    row = drawing.numbers.set_index("claim")
+    assert "not within these steps" in row.loc["Lemma B.6", "measured"]
+
+
 def test_the_text_is_a_table(drawing):
     lines = drawing.text.splitlines()
     assert lines[0] == "| " + " | ".join(COLUMNS) + " |"

@@ -287,8 +287,12 @@ def small_weights(summary: xr.Dataset, eta: float, width: int, theta_star_norm: 
         "all ‖w_i‖ and |a_i| come to be at most √η, and alignment starts there",
         f"√η = {np.sqrt(eta):.4f}",
         f"{reached} of {step.size} runs; at the end max ‖w_i‖ = {w:.3f}, max |a_i| = {a:.3f}; "
-        f"alignment rises from step {onset:,.0f} all the same "
-        f"({int(summary['alignment_step'].notnull().sum())} runs)",
+        + (
+            f"alignment rises from step {onset:,.0f} all the same "
+            f"({int(summary['alignment_step'].notnull().sum())} runs)"
+            if np.isfinite(onset)
+            else "and alignment has not begun to rise"
+        ),
         "holds" if reached == step.size else "holds in part" if reached else "not reached",
         {"reached": float(reached), "w_norm_max": w, "a_max": a, "alignment_step": onset},
         ""

@@ -57,6 +57,14 @@ COLUMNS = (
 WIDTHS = {"claim": 14, "setting": 27, "predicted": 33, "measured": 37, "verdict": 10, "note": 33}
 """Characters that a column of the picture takes."""
 
+VERDICTS: dict[str, dict[str, Any]] = {
+    "holds": {"color": "#1b6e3c", "fontweight": "bold"},
+    "holds in part": {"color": "#8a5a00", "fontweight": "bold"},
+    "not reached": {"color": "0.35", "fontweight": "bold"},
+    "does not hold": {"color": "#a11d33", "fontweight": "bold"},
+}
+"""How a verdict is written."""
+
 PAGE = 8.2
 """Width of the picture, inches."""
 
@@ -271,7 +279,14 @@ def _markdown(table: list[dict[str, str]], notes: Sequence[str]) -> str:
 
 def _typeset(text: str) -> str:
     """Subscripts as such, and no line broken around an equals sign."""
-    return text.replace("w_i", "wᵢ").replace("a_i", "aᵢ").replace(" = ", "\u00a0=\u00a0")
+    for plain, typeset in (
+        ("w_i", "wᵢ"),
+        ("a_i", "aᵢ"),
+        ("d^{3/2}", "d√d"),
+        (" = ", "\u00a0=\u00a0"),
+    ):
+        text = text.replace(plain, typeset)
+    return text
 
 
 def _picture(table: list[dict[str, str]], notes: Sequence[str]) -> Figure:
@@ -310,10 +325,11 @@ def _picture(table: list[dict[str, str]], notes: Sequence[str]) -> Figure:
         write("claim", y + gap / 2, "\n".join(cell["claim"]), fontweight="bold")
         write("setting", y + gap / 2, entry["statement"], fontweight="bold", color="0.3")
         for name in list(WIDTHS)[1:]:
-            write(name, y + gap / 2 + line, "\n".join(cell[name]))
+            style = VERDICTS[entry[name]] if name == "verdict" else {}
+            write(name, y + gap / 2 + line, "\n".join(cell[name]), **style)
         y += height + gap
     axes.axhline(y, 0.005, 0.995, color="0.6", linewidth=0.4)
-    write("claim", y + gap / 2, "\n".join(notes), color="0.3")
+    write("claim", y + gap / 2, "\n".join(map(_typeset, notes)), color="0.3")
     return figure
 
 
@@ -436,7 +452,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         table.append(entry)
         numbers.append(entry | {"values": "; ".join(f"{k}={v:.6g}" for k, v in row.values.items())})
     metrics = {"claims": float(len(table))}
-    for verdict in ("holds", "holds in part", "not reached", "does not hold"):
+    for verdict in VERDICTS:
         count = sum(entry["verdict"] == verdict for entry in table)
         metrics["claims_" + verdict.replace(" ", "_")] = float(count)
     note = divergence_note([cell for cell in cells if not cell.together])
