@@ -198,7 +198,9 @@ def _phase_two(cells: Sequence[CellData]) -> list[Found]:
             continue
         summaries = {cell.learning_rate: cell.analysis for cell in group}
         norm = float(group[0].settings["theta_star_norm"])
-        mine = [claims.gd_convergence(summaries, norm, start)]
+        ratio = group[0].settings["dim"] / group[0].settings["samples"]
+        slowest = float((1 - np.sqrt(ratio)) ** 2)
+        mine = [claims.gd_convergence(summaries, norm, start, slowest)]
         if start == "small":
             mine = [
                 claims.gd_alignment(summaries, norm, "mean"),
