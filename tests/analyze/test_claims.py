@@ -309,3 +309,11 @@ def test_the_times_are_those_of_the_lemmas():
     for start, error in (("small", 1.0), ("aligned", 0.9)):
         row = claims.gd_convergence({eta: runs}, norm, start, 0.5)
         assert row.values["error_eta=0.01"] == pytest.approx(error)
+
+
+def test_what_no_run_reached_has_no_number():
+    shares = [0.911, 0.9, 0.9]
+    runs = summary([0, 5, 10], escape_step=[np.nan, np.nan], drift_negative_share=shares)
+    for row in (claims.escape_time(runs), claims.drift_sign(runs, 1000, 20)):
+        assert "nan" not in row.measured
+    assert claims.escape_time(runs).measured == "0 of 2 runs"

@@ -52,7 +52,7 @@ def few_images(quiet: xr.Dataset, disturbed: xr.Dataset, figure: str, by: str) -
     note = (
         "that the undisturbed network is lazy is for the figure to show, beside its linearisation"
     )
-    if _share(moved, False) < 0.5:
+    if _share(moved, True) > 0.5:
         note = (
             "it has moved less, not farther: a lower loss is then no sign of leaving the lazy "
             "regime (a lazy network that is given the mean noisy label gains, too)"
