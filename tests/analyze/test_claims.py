@@ -191,6 +191,9 @@ def test_a_chain_that_alternates_is_not_stationary_again():
     assert row.verdict == "does not hold"
     assert row.values["halving"] == pytest.approx(5)
     assert row.values["halving_other"] == pytest.approx(10)
+    assert "no difference" not in row.note
+    alike = chain_claims.alternation(runs, CHAINS[2], {aperiodic: runs})
+    assert "to the norms it makes no difference" in alike.note
     assert chain_claims.alternation(runs, CHAINS[1], {}).verdict == "holds"
 
 

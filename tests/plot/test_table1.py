@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.plot.figures.table1 import COLUMNS, Options, draw
+from labelnoise.plot.figures.table1 import COLUMNS, Options, _typeset, draw
 from labelnoise.plot.parts.style import CellData
 from labelnoise.train.settings import TrainSettings
 
@@ -145,6 +145,14 @@ def test_what_never_happened_is_said_in_words(drawing):
     assert not [text for text in told if "nan" in text.split() or "nan," in text]
     row = drawing.numbers.set_index("claim")
     assert "not within these steps" in row.loc["Lemma B.6", "measured"]
+
+
+def test_symbols_are_typeset_and_names_are_left_alone():
+    told = "few_images: ‖w_i‖ and |a_i|, η = -2.5 ± 1.7e-05, √(2 ln(2m))"
+    nbsp = "\u00a0"
+    assert _typeset(told) == (
+        f"few_images: ‖wᵢ‖ and |aᵢ|, η{nbsp}={nbsp}−2.5 ± 1.7e-05, √(2{nbsp}ln(2m))"
+    )
 
 
 def test_the_text_is_a_table(drawing):

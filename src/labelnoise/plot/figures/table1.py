@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -279,15 +280,20 @@ def _markdown(table: list[dict[str, str]], notes: Sequence[str]) -> str:
     return "\n".join([*lines, "", *notes])
 
 
+TYPESET = (
+    (r"\bw_i\b", "wᵢ"),
+    (r"\ba_i\b", "aᵢ"),
+    (r"d\^\{3/2\}", "d√d"),
+    (r"(?<!\w)-(?=\d)", "−"),
+    (r" = ", "\u00a0=\u00a0"),
+    (r" ln(?=\W)", "\u00a0ln"),
+)
+"""Subscripts and minus signs as such, and no line broken around an equals sign or a logarithm."""
+
+
 def _typeset(text: str) -> str:
-    """Subscripts as such, and no line broken around an equals sign."""
-    for plain, typeset in (
-        ("w_i", "wᵢ"),
-        ("a_i", "aᵢ"),
-        ("d^{3/2}", "d√d"),
-        (" = ", "\u00a0=\u00a0"),
-    ):
-        text = text.replace(plain, typeset)
+    for plain, typeset in TYPESET:
+        text = re.sub(plain, typeset, text)
     return text
 
 
