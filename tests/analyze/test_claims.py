@@ -232,6 +232,12 @@ def test_the_loss_of_phase_one_is_that_of_the_fluctuation(loss, verdict):
     assert row.verdict == verdict
 
 
+def test_without_a_snapshot_until_the_escape_nothing_is_said_of_phase_one():
+    curves = {"a_rms": [0.03] * 3, "train_loss": [0.5] * 3, "escape_step": [5, 5]}
+    row = claims.bounded_through_phase_one(summary([0, 10, 20], **curves), 1e-3, 4.0, 1000, 20)
+    assert row.verdict == "not reached"
+
+
 def test_the_conditions_of_a_setting():
     setting = {"algorithm": "sgd", "eta": 1e-3, "sigma": 4.0, "samples": 200, "width": 1000}
     setting |= {"dim": 20, "theta_star_norm": 1.0}

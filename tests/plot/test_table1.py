@@ -1,5 +1,7 @@
 """Table 1: its rows come from the runs they name, and say what is missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -194,3 +196,17 @@ def test_a_learning_rate_in_units_of_1_over_m_is_the_same_learning_rate(drawing)
         assert pairs[0].keys() == pairs[1].keys()
         for name, value in pairs[0].items():
             assert float(pairs[1][name]) == pytest.approx(float(value), rel=1e-4, nan_ok=True)
+
+
+def test_a_run_that_diverged_has_no_escape_time(drawing):
+    """On its way out it leaves for another reason: one cell less is there to be fitted."""
+    claim = "Theorem 4.2, in σ"
+    before = drawing.numbers.set_index("claim").loc[claim, "measured"]
+    assert "at 2 of 3 values" in before
+    fast = next(c for c in CELLS if c.experiment == "scaling_sigma" and c.grid["sigma"] == 8)
+    assert np.isfinite(fast.analysis["escape_step"]).all()
+    gone = fast.analysis.assign(diverged_step=("seed", [1900.0, np.nan]))
+    others = [cell for cell in CELLS if cell is not fast]
+    again = draw([*others, replace(fast, analyze=[gone])], Options())
+    after = again.numbers.set_index("claim").loc[claim, "measured"]
+    assert "at 1 of 3 values" in after

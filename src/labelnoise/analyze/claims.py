@@ -160,16 +160,17 @@ def bounded_through_phase_one(
     # the start itself is gone within some steps
     a = float(phase["a_rms"].max())
     losses = phase["train_loss"].isel(step=slice(1, None))
-    if not losses.size:
-        mean = top = float("nan")
-    else:
-        mean, top = float(step_mean(losses, 1.0).mean()), float(losses.max())
     a_bound = float(np.hypot(1 / np.sqrt(width), amplitude))
+    claim, statement = "Appendix B.2", "until T₁ every a_i(t) and the loss stay bounded"
+    predicted = f"rms a_i at most √(1/m + h/κ) = {a_bound:.3f}, mean loss ½hT = {loss:.1f}"
+    if not losses.size:
+        return Row(claim, statement, predicted, "no snapshot until T₁", "not reached", {})
+    mean, top = float(step_mean(losses, 1.0).mean()), float(losses.max())
     holds = a < 1.5 * a_bound and mean < 2 * loss
     return Row(
-        "Appendix B.2",
-        "until T₁ every a_i(t) and the loss stay bounded",
-        f"rms a_i at most √(1/m + h/κ) = {a_bound:.3f}, mean loss ½hT = {loss:.1f}",
+        claim,
+        statement,
+        predicted,
         f"rms a_i at most {a:.3f}, loss {mean:.1f} on average over the steps to T₁ (largest "
         f"{top:.1f} of {losses.size} snapshots)",
         _verdict(holds),

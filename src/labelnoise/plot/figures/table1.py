@@ -33,6 +33,7 @@ from labelnoise.plot.parts.style import (
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
 VERB = ("simulate", "train")
@@ -115,11 +116,16 @@ def _conditions(cells: Sequence[CellData]) -> str:
 
 def _scaled(cells: Sequence[CellData], name: str) -> Found:
     """The row of Theorem 4.2 in one parameter."""
+
+    def escape(cell: CellData) -> xr.DataArray:
+        # on its way to divergence a run leaves for another reason
+        return cell.analysis["escape_step"].where(cell.analysis["diverged_step"].isnull())
+
     if name in cells[0].together:
-        times = cells[0].analysis["escape_step"].transpose(name, "seed").values
+        times = escape(cells[0]).transpose(name, "seed").values
         values = cells[0].values(name)
     else:
-        times = np.stack([cell.analysis["escape_step"].values for cell in cells])
+        times = np.stack([escape(cell).values for cell in cells])
         values = np.array([cell.value(name) for cell in cells], dtype=np.float64)
     order = np.argsort(values)
     values, times = values[order], times[order]
