@@ -39,6 +39,11 @@ def make_cell(seeds, *, grid=(), experiment="small", linearised=False, **setting
     )
 
 
+def plural(seeds) -> str:
+    """`3 seeds`, as texts have it."""
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+
+
 def diverged(data: CellData) -> np.ndarray:
     """Which runs of a cell did."""
     return np.isfinite(data.analysis["diverged_step"].values)

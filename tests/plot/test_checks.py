@@ -202,12 +202,14 @@ QUICK = {"steps": 40, "snapshots": 3, "trace_steps": 20}
 def test_experiments_with_equal_grids_are_told_apart(module):
     cells = grids(2, linearised=True, **QUICK)
     # that the two differ at all
-    cells[3].analysis["train_loss"][:] *= 2
+    for name in ("train_loss", "test_loss"):
+        cells[3].analysis[name][:] *= 2
     drawing = module.draw(cells, module.Options())
     labels = ["one: σ = 0", "one: σ = 1", "other: σ = 0", "other: σ = 1"]
     panel = "network" if module is lazy else "curves"
     for cell, label in zip(cells, labels, strict=True):
-        assert_simulated(drawing.numbers, label, "train_loss", alive(cell)["train_loss"], panel)
+        loss = "test_loss" if module is lazy else "train_loss"
+        assert_simulated(drawing.numbers, label, loss, alive(cell)[loss], panel)
     shown = {text.get_text() for text in drawing.figure.legends[0].get_texts()}
     assert shown >= set(map(typeset, labels))
     if module is lazy:

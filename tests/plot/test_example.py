@@ -33,6 +33,8 @@ def test_the_pages_figure_is_drawn(norms: ModuleType) -> None:
     assert_renders(drawing)
     assert set(drawing.numbers["cell"]) == {"σ = 0", "σ = 4"}
     assert "σ = 4: the mean norm ends at " in drawing.text
+    (axes,) = drawing.figure.axes
+    assert (axes.get_xlabel(), axes.get_xlim()[1]) == ("step", cells[0].settings["steps"])
 
 
 def test_the_pages_entry_makes_it_a_target(norms: ModuleType) -> None:

@@ -12,11 +12,11 @@ import xarray as xr
 from labelnoise.analyze.training import summarize
 from labelnoise.linearize.images import linearize
 from labelnoise.plot.figures import figure3, figure5
-from labelnoise.plot.parts.few_images import BAND, BANDS, envelope
+from labelnoise.plot.parts.few_images import BAND, BANDS, band, envelope
 from labelnoise.plot.parts.style import CellData, typeset
 
 from ..train.made import curves, images, settings
-from .cells import assert_renders, assert_same_bytes
+from .cells import assert_renders, assert_same_bytes, plural
 
 QUANTITIES = ["train_loss", "test_loss", "norm_change_mean", "norm_change_std"]
 ALSO = ["train_accuracy", "test_accuracy", "distance"]
@@ -70,6 +70,7 @@ CASES = {
         figure3,
         lambda: [noise(0.0), noise(0.5), resnet(noise, 0.0), resnet(noise, 0.5)],
     ),
+    "flipped": (figure3, lambda: [noise(t, network={"noise": "flip"}) for t in (0.0, 0.5)]),
     "cross_entropy": (
         figure3,
         lambda: [noise(t, network={"loss": "cross_entropy"}) for t in (0.0, 0.5)],
@@ -203,15 +204,13 @@ def test_the_text_says_what_is_so(drawn):
         better = (worst - plain).mean() < 0
         count = sum(worst < plain) if better else sum(worst > plain)
         way = "lower" if better else "higher"
-        assert f"the test loss is {way} in {count} of {len(seeds)} seeds: it ends at {end}" in text
+        assert f"the test loss is {way} in {count} of {plural(seeds)}: it ends at {end}" in text
         norms = [ends(c.analysis, seeds, "norm_change_mean") for c in (group[0], group[-1])]
         grown = 100 * (norms[1] - norms[0])
         smaller = grown.mean() < 0
         count = sum(grown < 0) if smaller else sum(grown > 0)
         way = "smaller" if smaller else "larger"
-        assert (
-            f"norm is {way} in {count} of {len(seeds)} seeds (by {abs(grown.mean()):.2g} %)" in text
-        )
+        assert f"norm is {way} in {count} of {plural(seeds)} (by {abs(grown.mean()):.2g} %)" in text
         moved = [ends(c.analysis, seeds, "distance").mean() for c in (group[-1], group[0])]
         assert f"moved by {moved[0]:.4f} and {moved[1]:.4f} of their norm" in text
         linear = lines(group).get("linearised")
@@ -220,7 +219,7 @@ def test_the_text_says_what_is_so(drawn):
             gaps = [abs(x - ends(linear, seeds, "test_loss")) for x in (plain, worst)]
             assert f"{gaps[0].mean():.4f} from the one with " in text
             assert f"{gaps[1].mean():.4f} from the one with " in text
-            assert f"nearer in {sum(gaps[0] < gaps[1])} of {len(seeds)} seeds" in text
+            assert f"nearer in {sum(gaps[0] < gaps[1])} of {plural(seeds)}" in text
         assert ("diverged" in text) == bool(lost)
         for c in group:
             gone = int(c.analysis.diverged_step.notnull().sum())
@@ -233,15 +232,19 @@ def test_the_text_says_what_is_so(drawn):
 def test_figure_3_says_how_much_the_mean_label_explains(drawn):
     cells, drawing = drawn
     shown = by(cells) == "tau" and cells[0].settings["loss"] == "mse"
-    assert ("½τ²(C − 1)/C²" in drawing.text) == shown
+    flipped = cells[0].settings["noise"] == "flip"
+    assert ("½τ²(C − 1)/C²" in drawing.text) == (shown and not flipped)
+    assert ("½τ²/(C − 1)" in drawing.text) == (shown and flipped)
+    assert ("flipped labels" in drawing.text) == flipped
     if not shown:
         return
     for group, seeds, _ in groups(cells):
         tau, found = group[-1].grid["tau"], lines(group)
-        mean_label = np.full(4, tau / 4) + (1 - tau) * np.eye(4)[0]
+        wrong = (1 - np.eye(4)[0]) / 3 if flipped else np.full(4, 1 / 4)
+        mean_label = tau * wrong + (1 - tau) * np.eye(4)[0]
         loss = ((mean_label - np.eye(4)[0]) ** 2).mean() / 2
         reached = ends(group[-1].analysis, seeds, "train_loss").mean()
-        assert f"(C − 1)/C² = {loss:.4f} (measured: {reached:.4f})" in drawing.text
+        assert f" = {loss:.4f} (measured: {reached:.4f})" in drawing.text
         linear, lazy = (
             ends(found[name], seeds, "test_loss")
             for name in ("linearised", "linearised, mean noisy label")
@@ -267,6 +270,13 @@ def test_an_envelope_is_smooth_and_nowhere_below_its_curve():
     assert abs(np.diff(smooth, 2)).max() < 0.1 < abs(np.diff(teeth, 2)).max()
     assert (smooth - teeth).max() < 1.2
     np.testing.assert_array_equal(envelope(teeth[:30]), teeth[:30])  # too few to be smoothed
+
+
+def test_one_seed_has_no_band():
+    one = xr.DataArray(np.random.default_rng(0).normal(size=(1, 201)), dims=("seed", "step"))
+    low, high = band(one, 0 * one)
+    np.testing.assert_array_equal(low, high)
+    np.testing.assert_array_equal(low, one[0])
 
 
 def test_the_mean_label_is_seen_on_the_noisy_network():

@@ -15,7 +15,7 @@ from labelnoise.plot.figures import figure1, spectrum
 from labelnoise.plot.parts.style import CellData
 
 from ..train.made import curves, images, settings
-from .cells import assert_renders, assert_same_bytes
+from .cells import assert_renders, assert_same_bytes, plural
 
 SHARES = {"channels_kept": [1.0, 0.75, 0.5, 0.25], "weights_kept": [1.0, 0.5, 0.1]}
 RESNET = {
@@ -76,7 +76,10 @@ def test_the_lines_are_the_means_over_the_seeds_that_never_diverged(cells):
         for axes, method in ((merged, "merged"), (magnitude, "magnitude")):
             x, y = axes.get_lines()[number].get_data()
             np.testing.assert_allclose(x, 100 * pruned[f"{method}_parameters"].mean("seed"))
-            np.testing.assert_allclose(y, 100 * pruned[f"{method}_test_accuracy"].mean("seed"))
+            gain = pruned - made(0.0)[2].sel(seed=seeds)
+            np.testing.assert_allclose(
+                y, 100 * gain[f"{method}_test_accuracy"].mean("seed"), atol=1e-9
+            )
 
 
 def test_the_text_has_each_accuracy_and_counts_the_seeds(cells):
@@ -91,28 +94,44 @@ def test_the_text_has_each_accuracy_and_counts_the_seeds(cells):
         assert f"| {tau:g} | {spread} |" in drawing.text
     better = int((final[0.3] > final[0.0]).sum())
     gain = (final[0.3] - final[0.0]).mean()
-    wanted = f"τ = 0.3: more accurate than without noise in {better} of {len(seeds)} seeds (by "
-    assert f"{wanted}{gain:+.2f} points)" in drawing.text
+    wanted = f"With τ = 0.3 the network is more accurate than without noise in {better} of "
+    wanted += f"{plural(seeds)} (by "
+    assert f"{wanted}{gain:+.2f} points)".replace("(by -", "(by −") in drawing.text
     assert ("1 of 3 runs diverged" in drawing.text) == (len(seeds) < 3)
 
 
-def test_pruning_is_taken_down_to_the_first_share_that_loses_too_much():
-    def kept(values):
-        dims = ("seed", "channels_kept")
-        coordinates = {"channels_kept": SHARES["channels_kept"], "seed": [0]}
-        pruned = xr.Dataset(
-            {
-                "merged_test_accuracy": (dims, [values]),
-                "merged_parameters": (dims, [[1.0, 0.6, 0.3, 0.1]]),
-            },
-            coordinates,
-        )
-        shown = figure1.Trained("", "", "", {}, xr.Dataset(), pruned)
-        return shown.taken("merged").tolist()
+def trained(*accuracies, tau=0.0):
+    """What was pruned of one seed after another, with these accuracies."""
+    dims, seeds = ("seed", "channels_kept"), range(len(accuracies))
+    pruned = xr.Dataset(
+        {
+            "merged_test_accuracy": (dims, list(accuracies)),
+            "merged_parameters": (dims, [[1.0, 0.6, 0.3, 0.1]] * len(accuracies)),
+        },
+        {"channels_kept": SHARES["channels_kept"], "seed": list(seeds)},
+    )
+    return figure1.Trained(f"τ = {tau}", "", "", {"tau": tau}, xr.Dataset(), pruned)
 
-    assert kept([0.9, 0.88, 0.4, 0.2]) == [60.0]
-    assert kept([0.9, 0.3, 0.9, 0.9]) == [100.0]  # what comes back later does not count
-    assert kept([0.9, 0.9, 0.9, 0.86]) == [10.0]
+
+def test_the_share_at_which_pruning_costs_too_much_is_interpolated():
+    shares, reached = trained(
+        [0.9, 0.88, 0.4, 0.2],  # two points lost at 60 %, fifty at 30 %
+        [0.9, 0.3, 0.9, 0.9],  # what comes back later does not count
+        [0.9, 0.9, 0.85, 0.1],  # five points on the share itself
+        [0.9, 0.9, 0.9, 0.86],  # never so much
+    ).taken("merged")
+    between = 60 * 0.5 ** (3 / 48)
+    np.testing.assert_allclose(shares, [between, 100 * 0.6 ** (5 / 60), 30, 10])
+    assert reached.tolist() == [True, True, True, False]
+
+
+def test_a_tie_is_not_smaller_and_is_said_to_be_one():
+    plain = trained([0.9, 0.8, 0.4, 0.2], [0.9, 0.8, 0.4, 0.2], [0.9, 0.9, 0.9, 0.9])
+    noisy = trained([0.9, 0.9, 0.4, 0.2], [0.9, 0.8, 0.4, 0.2], [0.9, 0.9, 0.9, 0.89], tau=0.1)
+    said = figure1._smaller(noisy, plain, "merged")
+    assert said == "smaller in 1 of 3 seeds (the same in 2)"
+    assert figure1._smaller(plain, noisy, "merged") == "smaller in 0 of 3 seeds (the same in 2)"
+    assert figure1._taken(plain, "merged").endswith("(1 of 3 seeds: less than 10.0)")
 
 
 def test_cells_that_cannot_be_compared_are_refused():
@@ -138,7 +157,13 @@ def test_the_spectrum_is_drawn_from_the_largest_on(tmp_path):
     np.testing.assert_allclose(y, values.mean(0)[::-1])
     learnt = 48 / (0.3 * 20)
     share = (values > learnt).mean()
-    assert f"{share:.0%} of the modes lie above N/(η·steps) = {learnt:.3g}" in drawing.text
+    assert f"{100 * share:.0f} % of the modes lie above N/(η·steps) = {learnt:.3g}" in drawing.text
+    assert "are learnt in the 20 steps" in drawing.text
+    axes = drawing.figure.axes[0]
+    said = {text.get_text(): text.xy[1] for text in axes.texts if "learnt" in text.get_text()}
+    assert said == pytest.approx({"learnt in 20 steps": learnt, "not learnt": learnt})
+    (shade,) = axes.patches
+    assert shade.get_y() == pytest.approx(learnt)
     assert f"stable up to η = {one.linearized()['eta_max'].min():.3g} (used: 0.3)" in drawing.text
     assert_renders(drawing)
     assert_same_bytes(lambda: spectrum.draw([one], spectrum.Options()), tmp_path)
@@ -157,4 +182,15 @@ def test_spectra_of_the_same_network_are_told_apart_by_their_experiments():
         assert sorted(rows) == sorted(one.linearized()["eigenvalue"].values.ravel())
         assert f"**MLP, digits ({one.experiment}).**" in drawing.text
     titles = [axes.get_title(loc="left") for axes in drawing.figure.axes]
-    assert titles == ["MLP, digits (a)", "MLP, digits (b)"]
+    assert titles == ["MLP, digits\n(a)", "MLP, digits\n(b)"]
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (8, (3, 3))])
+def test_spectra_have_room_however_many_they_are(count, shape):
+    one = mlp()
+    many = [dataclasses.replace(one, experiment=f"e{number}") for number in range(count)]
+    drawing = spectrum.draw(many, spectrum.Options())
+    panels = drawing.figure.axes
+    assert len(panels) == count
+    assert panels[0].get_subplotspec().get_gridspec().get_geometry() == shape
+    assert_renders(drawing)

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from labelnoise.plot.figures.lazy import Options, draw
+from labelnoise.plot.parts.style import names
 
 from .cells import (
     COLUMNS,
@@ -13,8 +14,6 @@ from .cells import (
     assert_simulated,
     make_cell,
 )
-
-LOSSES = ("train_loss", "test_loss")
 
 
 def cell(sigma, seeds, **more):
@@ -56,9 +55,9 @@ def test_the_table_holds_both_models_and_their_difference(drawn):
     assert set(drawing.numbers.columns) == COLUMNS
     for data in cells:
         network, linearised = compared(data)
-        for name in LOSSES:
-            assert_simulated(drawing.numbers, label(data), name, network[name], "network")
-            assert_simulated(drawing.numbers, label(data), name, linearised[name], "linearised")
+        for panel, model in (("network", network), ("linearised", linearised)):
+            losses = model["test_loss"]
+            assert_simulated(drawing.numbers, label(data), "test_loss", losses, panel)
         ours, theirs = network["test_loss"], linearised["test_loss"]
         scale = xr.apply_ufunc(np.maximum, theirs, theirs.isel(step=0, drop=True))
         difference = abs(ours - theirs) / scale
@@ -101,6 +100,41 @@ def test_a_larger_share_is_reached_later():
         for share in (0.05, 0.2)
     )
     assert early < late
+
+
+def test_what_the_two_panels_and_their_lines_show_is_said_in_the_picture():
+    figure = draw(CASES["log"](), Options(parting=0.05)).figure
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["test loss", "relative loss difference"]
+    said = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"losses part by 5 %", "every neuron has left", "band: all seeds"} <= said
+
+
+@pytest.mark.parametrize("onset", [[100.0, 200.0, 300.0], [100.0, np.nan, np.nan]])
+def test_a_step_is_marked_where_most_runs_reach_it(onset):
+    data = cell(4.0, [0, 1, 2])
+    data.analysis["escape_step"][:] = onset
+    drawing = draw([data], Options(parting=0.999))
+    assert f"in {np.isfinite(onset).sum()} of 3 runs" in drawing.text
+    marked = {
+        line.get_xdata()[0]
+        for line in drawing.figure.axes[0].get_lines()
+        if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"
+    }
+    assert marked == ({200.0} if np.isfinite(onset).all() else set())
+
+
+@pytest.mark.parametrize("grid", [{"eta": [0.002, 0.005]}, {"width": [20, 30]}, {"dim": [4, 5]}])
+def test_every_cell_of_another_grid_is_described(grid):
+    ((name, values),) = grid.items()
+    cells = [
+        make_cell([0, 1], grid=[name], sigma=4.0, linearised=True, **{name: value})
+        for value in values
+    ]
+    drawing = draw(cells, Options())
+    for label_, _ in names(cells):
+        assert f"{label_} (2 seeds): the test losses" in drawing.text
+    assert_renders(drawing)
 
 
 @pytest.mark.parametrize("case", ["two", "some_diverged", "all_diverged"])

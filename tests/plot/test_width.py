@@ -73,3 +73,10 @@ def test_the_exponent_is_the_slope_of_the_widest():
     x, y = np.log([16, 32, 64]), np.log([ends[16], ends[32], ends[64]])
     slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
     assert drawing.metrics["exponent"] == pytest.approx(slope)
+
+
+def test_what_is_counted_is_not_called_a_cost():
+    drawing = draw(cells(20, 100), Options())
+    said = [axes.get_ylabel() for axes in drawing.figure.axes]
+    assert said[2] == "multiply-adds a step"
+    assert "cost" not in drawing.text and "counted, not timed" in drawing.text

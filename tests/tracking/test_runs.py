@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from labelnoise.tracking.runs import made_this, used_this
+from labelnoise.tracking.stores import database, embedded
 from labelnoise.workflow.layout import FOLDERS
 
 from .conftest import Project
@@ -105,3 +106,15 @@ def test_every_verb_has_a_folder() -> None:
     assert {path.stem for path in rules.glob("*.smk")} - {"common", "hooks", "track"} == set(
         FOLDERS
     )
+
+
+def test_a_folder_with_a_question_mark_in_its_name_has_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the address of a store a ? ends the path: the folder above must not be in it."""
+    folder = tmp_path / "why?"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    file = database(embedded(Path("results")))
+    assert file is not None and "?" not in str(file)
+    assert file.resolve() == (folder / "results/mlflow/mlflow.db").resolve()

@@ -21,7 +21,9 @@ class StoreError(RuntimeError):
 
 def embedded(results: Path) -> str:
     """The store in the results folder itself."""
-    return f"sqlite:///{(results / 'mlflow' / 'mlflow.db').resolve()}"
+    file = (results / "mlflow" / "mlflow.db").resolve()
+    # in an address a ? ends the path, and SQLAlchemy knows no other way to write one
+    return f"sqlite:///{os.path.relpath(file) if '?' in str(file) else file}"
 
 
 def store_uri(results: Path, configured: str | None = None) -> str:

@@ -15,6 +15,10 @@ VERB = "train"
 NEEDS = ("analyze", "linearize")
 
 
+NOISES = {"redraw": ("Redrawing", "½τ²(C − 1)/C²"), "flip": ("Flipping", "½τ²/(C − 1)")}
+"""What is done to labels, and the loss of the mean of what becomes of them."""
+
+
 class Options(BaseModel):
     """Figure 3 has no options."""
 
@@ -57,12 +61,16 @@ def _text(found: Sequence[Row]) -> str:
 
 def _mean_label(row: Row) -> str:
     """How much of what label noise does a lazy network does as well, from the labels' mean."""
+    from labelnoise.train.noise import mean_shares
+
     tau, classes = row.settings["tau"], row.plain.data.attrs["classes"]
-    level = tau**2 * (classes - 1) / classes**2 / 2
+    own, other = mean_shares(tau, classes, row.settings["noise"])
+    level = ((1 - own) ** 2 + (classes - 1) * other**2) / classes / 2
+    does, formula = NOISES[row.settings["noise"]]
     reached = final(row.disturbed, "train_loss").mean()
     text = (
-        "Redrawing labels moves their mean. A network that fits the mean noisy label has a "
-        f"training loss of ½τ²(C − 1)/C² = {level:.4f} (measured: {reached:.4f})."
+        f"{does} labels moves their mean. A network that fits the mean noisy label has a "
+        f"training loss of {formula} = {level:.4f} (measured: {reached:.4f})."
     )
     if row.linear is None or row.mean_label is None:
         return text

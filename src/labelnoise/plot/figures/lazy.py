@@ -4,38 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from labelnoise.plot.parts.checks import Planned, told_apart
-from labelnoise.plot.parts.panels import COLUMNS, seeds, spread, table
+from labelnoise.plot.parts.panels import COLUMNS, seeds, spread, stability_note, table
 from labelnoise.plot.parts.style import (
+    ALL_SEEDS,
     TEXT_WIDTH,
     CellData,
     Drawing,
     Look,
     apply_style,
+    band_handle,
+    legend_above,
     letter,
     looks,
+    note_below,
+    shared,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 VERB = "simulate"
 NEEDS = ("analyze", "linearize")
 
-LOSSES = {"train_loss": "training loss (clean labels)", "test_loss": "test loss"}
+LOSS = "test_loss"
 MODELS: dict[str, dict[str, Any]] = {
     "network": {"linestyle": "-", "linewidth": 1.6},
     "linearised": {"linestyle": (0, (3, 1.5)), "linewidth": 0.9},
 }
 LINEARISED = "0.1"
 """Colour of what is linearised: thin and dark over the network's line, which it may cover."""
+
+PARTS: Literal[":"] = ":"
+ESCAPES: Literal["-"] = "-"
+"""Line styles of the steps at which a cell's losses part, and its neurons have all left."""
 
 LOSS_FLOOR, DIFFERENCE_FLOOR = 1e-4, 1e-5
 
@@ -63,7 +73,7 @@ class _Pair:
     @property
     def difference(self) -> xr.DataArray:
         """|L − L_lin|/max(L_lin, L_lin(0)) of the test losses, over (seed, step)."""
-        ours, theirs = self.network["test_loss"], self.linearised["test_loss"]
+        ours, theirs = self.network[LOSS], self.linearised[LOSS]
         start = theirs.isel(step=0, drop=True)
         difference: xr.DataArray = abs(ours - theirs) / theirs.clip(min=start)
         return difference
@@ -103,8 +113,8 @@ def _numbers(pairs: Sequence[_Pair]) -> pd.DataFrame:
     frames = []
     for pair in pairs:
         for model in MODELS:
-            losses = getattr(pair, model)[list(LOSSES)].to_dataframe().reset_index()
-            rows = losses.melt(["seed", "step"], list(LOSSES), "quantity")
+            rows = getattr(pair, model)[LOSS].to_dataframe(name="value").reset_index()
+            rows = rows.assign(quantity=LOSS)
             frames.append(rows.assign(panel=model, cell=pair.look.label))
         rows = pair.difference.to_dataframe(name="value").reset_index()
         rows = rows.assign(panel="difference", quantity="test_loss_difference")
@@ -130,53 +140,44 @@ def _draw(axes: Axes, rows: pd.DataFrame, palette: dict[str, str], **style: Any)
     )
 
 
-def _draw_losses(panels: Sequence[Axes], numbers: pd.DataFrame, pairs: Sequence[_Pair]) -> None:
-    losses = numbers.loc[numbers["quantity"].isin(LOSSES), "value"]
-    top = 2 * max(losses.max(), LOSS_FLOOR)
-    for axes, (name, label) in zip(panels, LOSSES.items(), strict=True):
-        rows = numbers[numbers["quantity"] == name]
-        for model, style in MODELS.items():
-            palette = _palette(pairs)
-            if model == "linearised":
-                palette = dict.fromkeys(palette, LINEARISED)
-            _draw(axes, rows[rows["panel"] == model], palette, **style)
-        # without noise both fall to rounding: nothing is to be seen down there
-        axes.set_ylim(LOSS_FLOOR, top)
-        axes.set_ylabel(label)
+def _draw_losses(axes: Axes, numbers: pd.DataFrame, pairs: Sequence[_Pair]) -> None:
+    rows = numbers[numbers["quantity"] == LOSS]
+    for model, style in MODELS.items():
+        palette = _palette(pairs)
+        if model == "linearised":
+            palette = dict.fromkeys(palette, LINEARISED)
+        _draw(axes, rows[rows["panel"] == model], palette, **style)
+    # without noise both fall to rounding: nothing is to be seen down there
+    least = 0.3 * rows.loc[rows["value"] > 0, "value"].min()
+    axes.set_ylim(max(LOSS_FLOOR, least), 2 * max(rows["value"].max(), LOSS_FLOOR))
+    axes.set_ylabel("test loss")
 
 
 def _draw_difference(
     axes: Axes, numbers: pd.DataFrame, pairs: Sequence[_Pair], options: Options
 ) -> None:
     rows = numbers[numbers["panel"] == "difference"]
+    # what is below the axis has no place on it
+    rows = rows.assign(value=rows["value"].clip(lower=0.1 * DIFFERENCE_FLOOR))
     _draw(axes, rows, _palette(pairs))
     axes.axhline(options.parting, color="0.2", linewidth=0.7, linestyle=(0, (4, 2)))
-    axes.set_ylim(DIFFERENCE_FLOOR, 2)
-    axes.set_ylabel("relative difference of test losses")
+    least = 0.3 * rows.loc[rows["step"] > 0, "value"].min()
+    axes.set_ylim(min(max(DIFFERENCE_FLOOR, least), 0.3 * options.parting), 2)
+    axes.set_ylabel("relative loss difference")
 
 
 def _mark(panels: Sequence[Axes], pair: _Pair, options: Options) -> None:
     """Mark where a cell's curves part, and where its neurons have left the lazy regime."""
-    marks = {
-        "part": (pair.parting_step(options.parting), ":"),
-        "escape": (pair.network["escape_step"], "-"),
-    }
-    for name, (steps, linestyle) in marks.items():
-        step = float(steps.median())
+    for steps, linestyle in (
+        (pair.parting_step(options.parting), PARTS),
+        (pair.network["escape_step"], ESCAPES),
+    ):
+        step = float(np.median(np.where(np.isnan(steps), np.inf, steps)))
         first, last = panels[0].get_xlim()
-        if not first <= step <= last:  # never, or before the first snapshot
+        if not first <= step <= last:  # never in most runs, or before the first snapshot
             continue
         for axes in panels:
             axes.axvline(step, color=pair.look.color, linewidth=0.8, linestyle=linestyle, zorder=1)
-            axes.annotate(
-                name,
-                (step, 1),
-                (0, 2),
-                ("data", "axes fraction"),
-                "offset points",
-                ha="center",
-                fontsize=7,
-            )
 
 
 def _describe(pair: _Pair, options: Options) -> tuple[str, dict[str, float]]:
@@ -194,9 +195,10 @@ def _describe(pair: _Pair, options: Options) -> tuple[str, dict[str, float]]:
     else:
         text = f"{head}never part by {100 * options.parting:g} % (at most {100 * largest:.2g} %)"
     text += (
-        f"; every neuron has left the lazy regime by step {spread(escape)}"
+        f". Every neuron has left the lazy regime by step {spread(escape)} in {escaped.sum()} of "
+        f"{escaped.size} runs"
         if escaped.any()
-        else "; in no run does every neuron leave the lazy regime"
+        else ". In no run does every neuron leave the lazy regime"
     )
     both = parted & escaped
     if both.any():
@@ -206,8 +208,8 @@ def _describe(pair: _Pair, options: Options) -> tuple[str, dict[str, float]]:
         ]
         ratio = float(np.median(escape[both] / parting[both]))
         text += (
-            f", {ratio:.1f} times as late (median), when they differ by "
-            f"{100 * float(np.mean(at_escape)):.0f} %"
+            f": {ratio:.1f} times as late (median). The losses differ by "
+            f"{100 * float(np.mean(at_escape)):.0f} % there"
         )
     numbers = {"parting_step": parting, "escape_step": escape}
     metrics = {
@@ -224,7 +226,7 @@ def check(cells: Sequence[Planned], options: Options) -> list[str]:
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
-    """Draw the losses of the network and of its linearisation, under the same samples and noise.
+    """Draw the test losses of the network and of its linearisation, under the same noise.
 
     Args:
         cells: the cells of the experiments, of algorithms that have a linearised run.
@@ -235,28 +237,38 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     from matplotlib.lines import Line2D
 
     apply_style()
-    figure = plt.figure(figsize=(TEXT_WIDTH, 2.6), layout="constrained")
+    figure = plt.figure(figsize=(TEXT_WIDTH, 2.7), layout="constrained")
     pairs, note = _pairs(cells)
-    if note:
-        figure.supxlabel(note, fontsize=6.5, color="0.3")
+    note = "; ".join(filter(None, [note, stability_note(cells)]))
+    note_below(figure, note)
     if not pairs:
         return Drawing(figure, pd.DataFrame(columns=COLUMNS), f"Nothing to compare. {note}.")
     numbers = _numbers(pairs)
-    panels = figure.subplots(1, 3)
-    _draw_losses(panels[:2], numbers, pairs)
-    _draw_difference(panels[2], numbers, pairs, options)
+    panels = figure.subplots(1, 2)
+    _draw_losses(panels[0], numbers, pairs)
+    _draw_difference(panels[1], numbers, pairs, options)
     # step 0 has no place on a logarithmic axis
     steps = numbers.loc[numbers["step"] > 0, "step"]
-    for axes, name in zip(panels, "abc", strict=True):
+    for axes, name in zip(panels, "ab", strict=True):
         axes.set(xscale="log", yscale="log", xlabel="step")
         axes.set_xlim(min(steps.min(), 0.1 * steps.max()), steps.max())
         letter(axes, name)
     for pair in pairs:
         _mark(panels, pair, options)
-    handles = [Line2D([], [], color=c, linewidth=2, label=n) for n, c in _palette(pairs).items()]
+    handles: list[Artist] = [
+        Line2D([], [], color=c, linewidth=2, label=n) for n, c in _palette(pairs).items()
+    ]
     handles += [Line2D([], [], color="0.2", label=name, **style) for name, style in MODELS.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    part = f"losses part by {100 * options.parting:g} %"
+    handles += [
+        Line2D([], [], color="0.3", linewidth=0.8, linestyle=linestyle, label=label)
+        for linestyle, label in ((PARTS, part), (ESCAPES, "every neuron has left"))
+    ]
+    handles.append(band_handle(ALL_SEEDS))
+    title = shared(cells)
+    legend_above(figure, handles, f"{title} in all" if title else "")
     told = [_describe(pair, options) for pair in pairs]
-    text = " ".join([*(text for text, _ in told), *([f"{note}."] if note else [])])
+    more = [f"{note}." if note else "", f"All have {title}." if title else ""]
+    text = " ".join(filter(None, [*(text for text, _ in told), *more]))
     metrics = {name: value for _, some in told for name, value in some.items()}
     return Drawing(figure, table([numbers]), text, metrics)

@@ -17,7 +17,10 @@ from labelnoise.plot.parts.style import (
     apply_style,
     divergence_note,
     letter,
+    note_below,
     sequence,
+    thousands,
+    typeset,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ NEEDS = ("analyze",)
 CURVES = ["layer_displacement", "w_norm_mean"]
 
 
+DISPLACEMENT = "$‖W(t) − W(0)‖_F\\,/\\,‖W(0)‖_F$"
+
+
 class Options(BaseModel):
     """The width figure has no options."""
 
@@ -40,19 +46,20 @@ def _trend(slope: float, widths: int) -> str:
     """What the displacement does with the width: its exponent over the widest, and its sense."""
     if widths < 2:
         return "is that of a single width"
-    over = f"(exponent {slope:.2f} over the {'three' if widths == 3 else 'two'} widest)"
+    exponent = f"{slope:.2f}".replace("-", "−")
+    over = f"(exponent {exponent} over the {'three' if widths == 3 else 'two'} widest)"
     if slope < 0:
         return f"falls with the width {over}: the wider, the longer lazy"
     return f"does not fall with the width {over}"
 
 
 def multiply_adds(neurons: int, inputs: int) -> int:
-    """Multiply–adds of a step of SGD: Wx, aᵀ(Wx), the update of W and that of a."""
+    """Multiply-adds of a step of SGD: Wx, aᵀ(Wx), the update of W and that of a."""
     return 2 * neurons * inputs + 2 * neurons
 
 
 def _numbers(cells: Sequence[CellData]) -> pd.DataFrame:
-    """The curves of the runs that did not diverge, and the cost of their steps."""
+    """The curves of the runs that did not diverge, and the multiply-adds of their steps."""
     import pandas as pd
 
     frames = []
@@ -78,10 +85,10 @@ def _draw_curves(axes: Axes, numbers: pd.DataFrame, name: str, colors: dict[int,
         mean = numbers[numbers["width"] == width].groupby("step")[name].mean()
         mean = mean[mean.index > 0]
         power = np.log10(width)
-        label = f"$10^{{{power:.0f}}}$" if power % 1 == 0 else f"{width:,}"
+        label = f"$10^{{{power:.0f}}}$" if power % 1 == 0 else thousands(width)
         axes.plot(mean.index, mean, color=color)
         axes.annotate(
-            f"$m =$ {label}" if width == max(colors) else label,
+            f"{typeset('m =')} {label}" if width == max(colors) else label,
             (mean.index[0], mean.iloc[0]),
             (-2, 0),
             textcoords="offset points",
@@ -107,13 +114,13 @@ def check(cells: Sequence[Planned], options: Options) -> list[str]:
                 "experiments: width draws an experiment over the width and nothing else; "
                 f"{name} varies {', '.join(sorted(others))} too"
             )
-    cost = "whose steps it counts"
-    problems += only(cells, "algorithm", ["sgd"], "width", cost)
-    return problems + only(cells, "reduce", [True], "width", "the exact reduction, " + cost)
+    counted = "whose multiply-adds it counts"
+    problems += only(cells, "algorithm", ["sgd"], "width", counted)
+    return problems + only(cells, "reduce", [True], "width", "the exact reduction, " + counted)
 
 
 def draw(cells: Sequence[CellData], options: Options) -> Drawing:
-    """Draw what a run does and costs against its width.
+    """Draw what a run does, and its multiply-adds, against its width.
 
     Args:
         cells: one a width.
@@ -124,18 +131,17 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     apply_style()
     cells = sorted(cells, key=lambda cell: int(cell.settings["width"]))
     numbers = _numbers(cells)
-    figure, (moved, final, cost) = plt.subplots(
+    figure, (moved, final, count) = plt.subplots(
         1, 3, figsize=(TEXT_WIDTH, 2.3), layout="constrained"
     )
     note = divergence_note(cells)
-    if note:
-        figure.supxlabel(note, fontsize=6.5, color="0.3")
+    note_below(figure, note)
     if numbers.empty:
         return Drawing(figure, numbers, f"Every run diverged. {note}.")
     widths = sorted(int(width) for width in numbers["width"].unique())
     colors = dict(zip(widths, sequence(len(widths)), strict=True))
     _draw_curves(moved, numbers, "layer_displacement", colors)
-    moved.set(ylabel="$‖W(t) − W(0)‖_F/‖W(0)‖_F$", yscale="log")
+    moved.set(ylabel=DISPLACEMENT, yscale="log")
 
     last = numbers[numbers["step"] == numbers["step"].max()]
     mean = last.groupby("width")["layer_displacement"].mean()
@@ -145,17 +151,17 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     if fitted > 1:
         slope = float(np.polyfit(np.log(mean.index[-3:]), np.log(mean.iloc[-3:]), 1)[0])
     final.plot(mean.index, mean, color="0.25", linewidth=0.8)
-    final.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="the same, at the end")
+    final.set(xscale="log", yscale="log", xlabel="width $m$", ylabel=f"{DISPLACEMENT} at the end")
 
     steps = last.drop_duplicates("width")
     for column, marker, label in (
         ("multiply_adds_unreduced", "--", "all $m$ neurons"),
         ("multiply_adds", "-", "exact reduction"),
     ):
-        cost.plot(steps["width"], steps[column], marker, color="0.25", label=label)
-    cost.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="multiply–adds a step")
-    cost.legend(loc="upper left")
-    for axes, text in zip((moved, final, cost), "abc", strict=True):
+        count.plot(steps["width"], steps[column], marker, color="0.25", label=label)
+    count.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="multiply-adds a step")
+    count.legend(loc="upper left")
+    for axes, text in zip((moved, final, count), "abc", strict=True):
         letter(axes, text)
 
     widest = steps.iloc[-1]
@@ -163,13 +169,16 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
     settings = cells[0].settings
     method = "label-noise SGD" if settings["sigma"] > 0 else "SGD"
     rate = f"{settings['eta']:g}" + ("/m" if settings["eta_unit"] == "1/m" else "")
+    steps_taken = thousands(int(last["step"].iloc[0]))
     text = (
-        f"The first layer's relative displacement after {int(last['step'].iloc[0]):,} steps of "
-        f"{method} at a learning rate of {rate} {_trend(slope, fitted)}. A step "
-        f"costs {int(widest['multiply_adds']):,} multiply–adds at any width above d; without the "
-        f"reduction {int(widest['multiply_adds_unreduced']):,} at m = {int(widest['width']):,}, "
-        f"{saved:,.0f} times as many. Means are over all neurons."
+        f"The first layer's relative displacement after {steps_taken} steps of {method} at a "
+        f"learning rate of {rate} {_trend(slope, fitted)}. A step takes "
+        f"{thousands(widest['multiply_adds'])} multiply-adds at any width above d. Without the "
+        f"reduction it takes {thousands(widest['multiply_adds_unreduced'])} at m = "
+        f"{thousands(widest['width'])}, {thousands(saved)} times as many. Lines are means over "
+        "seeds, dots are the seeds, and the displacement is that of all neurons together. The "
+        "multiply-adds are counted, not timed."
     )
     metrics = {"exponent": slope} if fitted > 1 else {}
     metrics["saved"] = float(saved)
-    return Drawing(figure, numbers, f"{text} {note}".strip(), metrics)
+    return Drawing(figure, numbers, f"{text} {note}." if note else text, metrics)

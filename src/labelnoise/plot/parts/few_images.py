@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .panels import seeds as counted
 from .style import (
     NO_NOISE,
     PALETTES,
@@ -125,6 +126,8 @@ def rows(cells: Sequence[CellData], by: str) -> list[Row]:
             )
         highest.add(levels[-1])
         title = name_of(group[0].settings)
+        if by == "tau" and group[0].settings["noise"] == "flip":
+            title += ", flipped labels"
         # two rows of the same network are told apart by their experiments
         title += f" ({name})" if named.count(title) > 1 else ""
         found.append((group, title))
@@ -235,6 +238,8 @@ def band(values: xr.DataArray, plain: xr.DataArray) -> tuple[np.ndarray, np.ndar
     """
     difference, mean = values - plain, plain.mean("seed").values
     low, high = difference.min("seed").values, difference.max("seed").values
+    if values.sizes["seed"] == 1:
+        return mean + low, mean + high  # nothing to span
     return mean - envelope(-low), mean + envelope(high)
 
 
@@ -364,7 +369,7 @@ def mean_spread(values: np.ndarray, digits: int = 4) -> str:
 
 def share(holds: np.ndarray) -> str:
     """`8 of 8 seeds`: in how many of them something holds."""
-    return f"{int(holds.sum())} of {len(holds)} seeds"
+    return f"{int(holds.sum())} of {counted(len(holds))}"
 
 
 def lazy_claim(row: Row) -> str:

@@ -298,6 +298,8 @@ def two_phases(
     texts.append(describe_small_weights(marked))
     if max(one.analysis.sizes["seed"] for one in marked) > 1:
         texts[-1] += " Steps are those of the median run (least–most)."
+    drawn_seeds = sorted({one.seed for one in (*contrast, *marked)})
+    texts.append(f"Panels b and e show neurons of seed {' and '.join(map(str, drawn_seeds))}.")
     if path_of is not None:
         path, told = draw_path(panels[-1], [*contrast, *marked], path_of, steps)
         parts.append(path)
