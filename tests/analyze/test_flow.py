@@ -9,6 +9,7 @@ import torch
 from labelnoise.analyze.flow.dynamics import Dynamics, boost, generator, relax
 from labelnoise.analyze.flow.limits import (
     collapse_radius,
+    early_steps,
     end_state,
     equivalent_sigma,
     stability_limit,
@@ -478,3 +479,14 @@ def test_sam_collapses_at_the_predicted_radius():
         )  # fmt: skip
         norms = simulate(settings, [0, 1])["theta_norm"].values[:, -1]
         assert np.all(norms > 0.8) if alive else np.all(norms < 0.05)
+
+
+@pytest.mark.parametrize(("eta", "width"), [(1e-3, 1000), (2.5e-4, 4000), (2.5e-4, 300)])
+def test_phase_one_in_closed_form_is_the_flows(eta, width):
+    """The slow time that a network's own flow has come to, for Σ = I."""
+    settings = Settings(width=width, eta=eta)
+    problem = draw_problem(settings, 0)
+    dynamics = Dynamics(problem.theta_star, np.eye(20), eta, 4.0)
+    steps = float(early_steps(0.3, eta, 4.0, width, 20))
+    flow = Flow(problem.w, problem.a, dynamics, steps)
+    assert flow.tau(steps) == pytest.approx(0.3, rel=0.05)

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from labelnoise.analyze.regimes import REGIMES
-from labelnoise.analyze.summary import FINAL, headline, summarize
+from labelnoise.analyze.summary import PHASES, headline, summarize
 from labelnoise.simulate.observe import PER_NETWORK, PER_QUANTILE, QUANTILES
 from labelnoise.simulate.run import simulate, simulate_along
 from labelnoise.simulate.settings import Settings
@@ -117,6 +117,7 @@ def test_a_diverged_run_has_nan_and_spoils_no_other():
 def test_headline_is_the_mean_over_the_seeds():
     numbers = headline(summary_of(constructed()))
     assert numbers["final_train_loss"] == pytest.approx(1 - 20)
+    assert numbers["sd_train_loss"] == pytest.approx(1)  # seeds 0, 1, 2
     assert numbers["final_theta_error"] == pytest.approx(21 - 20)
     assert numbers["final_w_norm_mean"] == pytest.approx(4.6)
     assert numbers["final_alignment_mean"] == pytest.approx(0.99)
@@ -133,13 +134,17 @@ def test_headline_drops_phases_that_no_seed_reached():
     assert all(np.isfinite(value) for value in numbers.values())
 
 
-def test_a_phase_that_some_runs_reached_is_their_mean_and_they_are_counted():
+def test_a_phase_that_some_runs_never_reached_has_no_mean_and_the_others_are_counted():
     data = constructed()
     data["displacement_min"][1] = [0, 0.05, 0.15]  # at 15
     data["displacement_min"][2] = 0.05  # never
     numbers = headline(summary_of(data))
     assert numbers["reached_escape_step"] == 2
-    assert numbers["escape_step"] == pytest.approx((5 + 15) / 2)
+    assert "escape_step" not in numbers
+    data["displacement_min"][2] = [0, 0.05, 0.15]
+    numbers = headline(summary_of(data))
+    assert numbers["escape_step"] == pytest.approx((5 + 15 + 15) / 3)
+    assert numbers["sd_escape_step"] == pytest.approx(np.std([5, 15, 15], ddof=1))
 
 
 def test_headline_leaves_diverged_seeds_out():
@@ -180,9 +185,12 @@ def test_more_dimensions_are_summarised_point_by_point():
         xr.testing.assert_identical(summary.sel(eta=eta, drop=True), alone)
     numbers = headline(summary)
     assert (numbers["runs"], numbers["runs_diverged"]) == (6, 2)
-    two = summary.sel(eta=[0.01, 0.02]).isel(step=-1)
-    for name in FINAL:
-        assert numbers[f"final_{name}"] == pytest.approx(float(two[name].mean()))
+    # a mean over η is no number of the cell
+    assert not [name for name in numbers if name.startswith(("final_", *PHASES))]
+    regimes = summary["regime"].values
+    for code, name in enumerate(REGIMES):
+        expected = 2 if name == "diverged" else (regimes == code).sum()
+        assert numbers[f"runs_{name}"] == expected
     assert set(np.unique(summary["regime"])) <= set(range(len(REGIMES)))
     assert (summary["regime"].sel(eta=30.0) == REGIMES.index("diverged")).all()
 

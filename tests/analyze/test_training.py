@@ -24,7 +24,9 @@ def test_the_numbers_are_means_over_the_last_snapshot(drift):
     runs, _ = curves(settings(ntk_drift=drift), seeds=[0, 1, 2])
     numbers = headline(summarize(runs))
     for name in ("train_loss", "test_accuracy", "distance", "norm_change_std"):
-        wanted = np.mean([float(runs[name][seed, -1]) for seed in range(3)])
+        ends = [float(runs[name][seed, -1]) for seed in range(3)]
+        wanted = np.mean(ends)
+        assert numbers[f"sd_{name}"] == pytest.approx(np.std(ends, ddof=1), rel=1e-9)
         assert numbers[f"final_{name}"] == pytest.approx(wanted, rel=1e-12)
     assert ("final_ntk_drift" in numbers) == drift
     assert (numbers["runs"], numbers["runs_diverged"]) == (3, 0)

@@ -135,11 +135,30 @@ REFUSED = [
     (figure("spectrum", "generalisation"), "mine", ["generalisation has a linearised run"]),
     (figure("spectrum", "few_images_mlp", loss="cross_entropy"), "mine", ["few_images_mlp"]),
     (put(two_phases={"grid": {"sigma": [1.0, 4.0]}}), "table1", ["two_phases over sigma, 0 and"]),
-    (put(oscillation={"grid": {"dim": [10, 20]}}), "table1", ["oscillation without a grid"]),
     (
-        put(two_phases={"settings": {"steps": 1000}}),
+        put(oscillation_norms={"grid": {"dim": [10, 20]}}),
         "table1",
-        ["two_phases has trace_steps: 0", "Lemma 4.3"],
+        ["oscillation_norms over theta_star_norm and nothing else"],
+    ),
+    (
+        put(oscillation_aperiodic={"grid": {"dim": [10, 20]}}),
+        "table1",
+        ["oscillation_aperiodic without a grid"],
+    ),
+    (
+        put(scaling_sigma={"grid": {"sigma": [2.0, 4.0]}}),
+        "table1",
+        ["scaling_sigma over three or more values of sigma"],
+    ),
+    (
+        put(phase_two_aligned={"settings": {"initialisation": "small"}}),
+        "table1",
+        ["phase_two_aligned has initialisation: small", "Lemma 4.6"],
+    ),
+    (
+        put(generalisation={"grid": {"tau": [0.1, 0.2]}}),
+        "table1",
+        ["generalisation over tau or rho, 0 and at least one more"],
     ),
 ]
 

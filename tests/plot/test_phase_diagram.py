@@ -80,7 +80,7 @@ def filled(regime):
     ]
 
 
-ANALYSIS = {"width": 30, "lazy_threshold": 0.1, "alignment_onset": 0.25}
+ANALYSIS = {"lazy_threshold": 0.1, "alignment_onset": 0.25}
 
 
 def simulated():

@@ -1,10 +1,12 @@
 """Table 1: its rows come from the runs they name, and say what is missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from labelnoise.plot.figures.table1 import COLUMNS, Options, draw
+from labelnoise.plot.figures.table1 import COLUMNS, Options, _typeset, draw
 from labelnoise.plot.parts.style import CellData
 from labelnoise.train.settings import TrainSettings
 
@@ -140,6 +142,21 @@ def test_a_grid_along_a_dimension_gives_the_same_row(drawing):
     assert again.text == drawing.text
 
 
+def test_what_never_happened_is_said_in_words(drawing):
+    told = drawing.numbers[["predicted", "measured", "note"]].to_numpy().ravel()
+    assert not [text for text in told if "nan" in text.split() or "nan," in text]
+    row = drawing.numbers.set_index("claim")
+    assert "not within these steps" in row.loc["Lemma B.6", "measured"]
+
+
+def test_symbols_are_typeset_and_names_are_left_alone():
+    told = "few_images: ‖w_i‖ and |a_i|, η = -2.5 ± 1.7e-05, √(2 ln(2m))"
+    nbsp = "\u00a0"
+    assert _typeset(told) == (
+        f"few_images: ‖wᵢ‖ and |aᵢ|, η{nbsp}={nbsp}−2.5 ± 1.7e-05, √(2{nbsp}ln(2m))"
+    )
+
+
 def test_the_text_is_a_table(drawing):
     lines = drawing.text.splitlines()
     assert lines[0] == "| " + " | ".join(COLUMNS) + " |"
@@ -179,3 +196,17 @@ def test_a_learning_rate_in_units_of_1_over_m_is_the_same_learning_rate(drawing)
         assert pairs[0].keys() == pairs[1].keys()
         for name, value in pairs[0].items():
             assert float(pairs[1][name]) == pytest.approx(float(value), rel=1e-4, nan_ok=True)
+
+
+def test_a_run_that_diverged_has_no_escape_time(drawing):
+    """On its way out it leaves for another reason: one cell less is there to be fitted."""
+    claim = "Theorem 4.2, in σ"
+    before = drawing.numbers.set_index("claim").loc[claim, "measured"]
+    assert "at 2 of 3 values" in before
+    fast = next(c for c in CELLS if c.experiment == "scaling_sigma" and c.grid["sigma"] == 8)
+    assert np.isfinite(fast.analysis["escape_step"]).all()
+    gone = fast.analysis.assign(diverged_step=("seed", [1900.0, np.nan]))
+    others = [cell for cell in CELLS if cell is not fast]
+    again = draw([*others, replace(fast, analyze=[gone])], Options())
+    after = again.numbers.set_index("claim").loc[claim, "measured"]
+    assert "at 1 of 3 values" in after

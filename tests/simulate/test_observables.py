@@ -234,11 +234,7 @@ def test_the_aligned_initialisation_has_every_row_along_the_ground_truth():
     settings = Settings(width=50, dim=6, theta_star_norm=3.0, initialisation="aligned")
     problem = draw_problem(settings, 3)
     usual = draw_problem(settings.model_copy(update={"initialisation": "ntk"}), 3)
-    along = problem.w @ problem.theta_star / 3.0
-    np.testing.assert_allclose(np.linalg.norm(problem.w, axis=1), abs(along), rtol=1e-12)
-    assert (along * problem.a > 0).all()
+    np.testing.assert_allclose(problem.w @ problem.theta_star / 3.0, problem.a, rtol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(problem.w, axis=1), abs(problem.a), rtol=1e-12)
     np.testing.assert_allclose(problem.w.T @ problem.a, problem.theta_star / 2, rtol=1e-12)
-    shrink = problem.a / usual.a
-    np.testing.assert_allclose(shrink, shrink[0], rtol=1e-12)
-    lengths = np.linalg.norm(usual.w, axis=1) * shrink[0]
-    np.testing.assert_allclose(abs(along), lengths, rtol=1e-12)
+    np.testing.assert_allclose(problem.a / usual.a, (problem.a / usual.a)[0], rtol=1e-12)

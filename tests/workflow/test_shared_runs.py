@@ -53,8 +53,10 @@ def test_what_differs_is_not_shared(different: dict[str, Any]) -> None:
     assert all("/sam/rho=" in path for path in shared)
 
 
-def test_memory_is_no_difference() -> None:
-    config = configured(settings={"ntk_memory": 64})
+@pytest.mark.parametrize("setting", [{"ntk_memory": 64}, {"noise": "flip"}])
+def test_what_decides_nothing_is_no_difference(setting: dict[str, Any]) -> None:
+    """Memory; and what a noised label becomes, where none is noised."""
+    config = configured(settings=setting)
     assert files(config, "linearize", "sam")[0] == files(config, "linearize", "noisy")[0]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from .claims import Row, Verdict
+from .claims import FIT, Row, Verdict
 from .flow.limits import chain_floor
 from .phases import first_crossing
 from .regimes import TAIL, step_mean
@@ -64,6 +64,10 @@ def decay(summaries: Mapping[float, xr.Dataset], eta: float, delta: float) -> Ro
     )
 
 
+def _when(step: float) -> str:
+    return f"after {step:,.0f} steps" if np.isfinite(step) else "not within these steps"
+
+
 def alternation(
     default: xr.Dataset,
     transition: Sequence[Sequence[float]],
@@ -81,12 +85,13 @@ def alternation(
         return float(first_crossing(curve, float(curve[0]) / 2, below=True))
 
     values = {"period": float(found), "halving": halving(default)}
-    measured = f"period {found}; the mean norm is halved after {values['halving']:,.0f} steps"
+    measured = f"period {found}; the mean norm is halved {_when(values['halving'])}"
     for matrix, summary in others.items():
         values["halving_other"] = halving(summary)
-        measured += (
-            f", after {values['halving_other']:,.0f} with a chain of period {period(matrix)}"
-        )
+        measured += f", {_when(values['halving_other'])} with a chain of period {period(matrix)}"
+    alike = ""
+    if others and abs(values["halving_other"] / values["halving"] - 1) < FIT:
+        alike = f"; to the norms it makes no difference (under {100 * FIT:.0f} % in time)"
     return Row(
         "Lemma B.6",
         "from a known state the chain becomes stationary again",
@@ -96,5 +101,6 @@ def alternation(
         values,
         ""
         if found == 1
-        else "the default chain alternates, 0, ±δ, 0, ±δ: given its state, its law never settles",
+        else "the default chain alternates, 0, ±δ, 0, ±δ: given its state, its law never settles"
+        + alike,
     )

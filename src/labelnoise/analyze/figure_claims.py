@@ -29,40 +29,47 @@ def _share(difference: xr.DataArray, lower: bool) -> float:
 
 
 def few_images(quiet: xr.Dataset, disturbed: xr.Dataset, figure: str, by: str) -> Row:
-    """Figures 3 and 5: label noise, or SAM, gives smaller first-layer norms and a lower test loss.
+    """Figures 3 and 5: label noise, or SAM, takes a network on few images out of the lazy regime.
 
-    Seed by seed, at the last step. That the undisturbed network is lazy, and that the other is not,
-    is for the figures to show: they have the linearised networks.
+    Seed by seed, at the last step: a lower test loss, smaller first-layer norms, and parameters
+    farther from their start. It holds where all three do in every seed, and in part where they are
+    farther in most: a network that moves less has not left the lazy regime, whatever its loss.
     """
-    loss = _paired(quiet, disturbed, "test_loss")
-    norm = _paired(quiet, disturbed, "norm_change_mean")
-    moved = _paired(quiet, disturbed, "distance")
-    agreed = [_share(loss, True), _share(norm, True)] if loss.size else [0.0, 0.0]
-    verdict: Verdict = "does not hold"
+    loss, norm, moved = (
+        _paired(quiet, disturbed, name) for name in ("test_loss", "norm_change_mean", "distance")
+    )
+    statement = f"{by} takes a wide network on few images out of the lazy regime"
+    predicted = "lower test loss, smaller mean ‖w_i‖, farther from the start; in every seed"
     if not loss.size:
-        verdict = "not reached"
-    elif min(agreed) == 1:
+        gone = "no seed is left that diverged in neither"
+        return Row(figure, statement, predicted, gone, "not reached", {})
+    agreed = [_share(loss, True), _share(norm, True), _share(moved, False)]
+    verdict: Verdict = "does not hold"
+    if min(agreed) == 1:
         verdict = "holds"
-    elif max(agreed) > 0.5:
+    elif _share(moved, False) > 0.5:
         verdict = "holds in part"
-    farther = float(moved.mean()) if moved.size else np.nan
+    note = (
+        "that the undisturbed network is lazy is for the figure to show, beside its linearisation"
+    )
+    if _share(moved, True) > 0.5:
+        note = (
+            "it has moved less, not farther: a lower loss is then no sign of leaving the lazy "
+            "regime (a lazy network that is given the mean noisy label gains, too)"
+        )
     return Row(
         figure,
-        f"{by} takes a wide network on few images out of the lazy regime: its norms and its test "
-        "loss are lower",
-        "mean ‖w_i‖ and test loss lower than without it, in every seed",
-        f"test loss {_told(loss, True)}; norm {_told(norm, True)}"
-        if loss.size
-        else "no seed is left that diverged in neither",
+        statement,
+        predicted,
+        f"test loss {_told(loss, True)}; relative norm {_told(norm, True)}; distance from the "
+        f"start {_told(moved, False)}",
         verdict,
-        {"test_loss": float(loss.mean()), "norm": float(norm.mean()), "distance": farther},
-        "a lower test loss is no proof of a rich regime: a lazy network that is given the mean "
-        "noisy label gains, too"
-        + (
-            "; and here the disturbed network has moved less from its start than the other"
-            if farther < 0
-            else ""
-        ),
+        {
+            "test_loss": float(loss.mean()),
+            "norm": float(norm.mean()),
+            "distance": float(moved.mean()),
+        },
+        note,
     )
 
 

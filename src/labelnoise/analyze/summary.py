@@ -8,7 +8,7 @@ import xarray as xr
 from labelnoise.simulate.settings import Settings
 
 from .phases import escape_step, onset_step, small_weights_step
-from .regimes import regime
+from .regimes import REGIMES, regime
 
 FINAL = ("train_loss", "test_loss", "theta_error", "w_norm_mean", "alignment_mean")
 PHASES = ("escape_step", "alignment_step", "small_weights_step")
@@ -92,15 +92,28 @@ def summarize(
 
 
 def headline(summary: xr.Dataset) -> dict[str, float]:
-    """The numbers a person would sort runs by: means over the runs that did not diverge.
+    """The numbers a person would sort runs by, over the runs that did not diverge.
 
-    A phase's mean is over the runs that reached it, whose number stands beside it; one that none
-    reached is left out.
+    `final_…` is the mean over seeds at the last step (one snapshot, not a mean over steps) and
+    `sd_…` its standard deviation over seeds. A phase's time is the mean over the runs, and is left
+    out where some run never got there: the mean of the others would be early. `reached_…` counts
+    those that did. Where the cell holds several points of a grid, nothing is averaged over them:
+    there are the counts alone, with the number of runs in each regime.
     """
     alive = np.isnan(summary["diverged_step"])
     last = summary.isel(step=-1)
-    numbers = {f"final_{name}": last[name].where(alive) for name in FINAL}
-    numbers |= {name: summary[name].where(alive) for name in PHASES}
-    found = {name: float(value.mean()) for name, value in numbers.items() if value.notnull().any()}
-    found |= {f"reached_{name}": float(numbers[name].notnull().sum()) for name in PHASES}
-    return found | {"runs": float(alive.size), "runs_diverged": float((~alive).sum())}
+    finals = {f"final_{name}": last[name].where(alive) for name in FINAL}
+    phases = {name: summary[name].where(alive) for name in PHASES}
+    counts = {f"reached_{name}": float(value.notnull().sum()) for name, value in phases.items()}
+    counts |= {"runs": float(alive.size), "runs_diverged": float((~alive).sum())}
+    if alive.ndim > 1:
+        codes = summary["regime"].values
+        return counts | {f"runs_{n}": float((codes == k).sum()) for k, n in enumerate(REGIMES)}
+    living = int(alive.sum())
+    whole = {name: value for name, value in phases.items() if value.notnull().sum() == living}
+    found: dict[str, float] = {}
+    for name, value in (finals | whole).items() if living else ():
+        found[name] = float(value.mean())
+        if living > 1:
+            found[f"sd_{name.removeprefix('final_')}"] = float(value.std(ddof=1))
+    return found | counts

@@ -35,11 +35,16 @@ def summarize(runs: xr.Dataset) -> xr.Dataset:
 
 
 def headline(summary: xr.Dataset) -> dict[str, float]:
-    """The numbers a person would sort runs by: means over the runs that did not diverge."""
+    """The numbers a person would sort runs by, over the runs that did not diverge.
+
+    `final_…` is the mean over seeds at the last step, `sd_…` its standard deviation over them.
+    """
     alive = np.isnan(summary["diverged_step"])
     last = summary.isel(step=-1)
     names = [*FINAL, *NORMS, *(["ntk_drift"] if "ntk_drift" in summary else [])]
-    numbers = {f"final_{name}": last[name] for name in names}
-    found = {name: float(value.where(alive).mean()) for name, value in numbers.items()}
+    living = last[names].where(alive)
+    found = {f"final_{name}": float(living[name].mean()) for name in names}
+    if int(alive.sum()) > 1:
+        found |= {f"sd_{name}": float(living[name].std(ddof=1)) for name in names}
     finite = {name: value for name, value in found.items() if np.isfinite(value)}
     return finite | {"runs": float(alive.size), "runs_diverged": float((~alive).sum())}

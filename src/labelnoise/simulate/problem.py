@@ -78,11 +78,8 @@ def draw_problem(settings: Settings, seed: int) -> Problem:
         )
         w, a = shrink * w, shrink * a
     elif settings.initialisation == "aligned":
-        # ‖Wᵀa‖ is then Σ |a_i|‖w_i‖, which is far above ‖θ*‖ in a wide network
-        norms = np.linalg.norm(w, axis=1)
-        shrink = np.sqrt(settings.theta_star_norm / 2 / (np.abs(a) @ norms))
-        w = shrink * np.outer(np.sign(a) * norms, theta_star / settings.theta_star_norm)
-        a = shrink * a
+        a = np.sqrt(settings.theta_star_norm / 2) / np.linalg.norm(a) * a
+        w = np.outer(a, theta_star / settings.theta_star_norm)
     return Problem(
         theta_star=theta_star,
         x=x,

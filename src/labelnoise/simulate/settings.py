@@ -100,8 +100,8 @@ class Settings(Recorded):
     initialisation: Literal["ntk", "small", "aligned"] = Field(
         default="ntk",
         description="W_ij ~ N(0, 1/d), a_i ~ N(0, 1/m) (eq. 5); or that scaled down so that the "
-        "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts); or aligned: every row of "
-        "length ‖w_i‖ turned towards a_i θ*, and both layers scaled so that ‖Wᵀa‖ is half of ‖θ*‖",
+        "largest of all ‖w_i‖ and |a_i| is √η (where Phase II starts); or aligned and "
+        "balanced: w_i = a_i θ*/‖θ*‖, with `a` scaled so that ‖Wᵀa‖ is half of ‖θ*‖",
     )
     eta: Real = Field(default=1e-3, gt=0, description="learning rate η")
     eta_unit: Literal["1", "1/m"] = Field(

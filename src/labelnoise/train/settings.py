@@ -169,6 +169,8 @@ class TrainSettings(Recorded):
         found = self.model_dump(mode="json", exclude={"ntk_memory"})
         if found["algorithm"] == "sgd" or found["rho"] == 0:  # SAM of radius 0 is gradient descent
             found |= {"algorithm": "sgd", "rho": None}
+        if found["tau"] == 0:
+            found |= {"noise": None}
         return found
 
     @property

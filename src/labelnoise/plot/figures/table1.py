@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,7 @@ from labelnoise.plot.parts.style import (
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
 VERB = ("simulate", "train")
@@ -56,6 +58,14 @@ COLUMNS = (
 )
 WIDTHS = {"claim": 14, "setting": 27, "predicted": 33, "measured": 37, "verdict": 10, "note": 33}
 """Characters that a column of the picture takes."""
+
+VERDICTS: dict[str, dict[str, Any]] = {
+    "holds": {"color": "#1b6e3c", "fontweight": "bold"},
+    "holds in part": {"color": "#8a5a00", "fontweight": "bold"},
+    "not reached": {"color": "0.35", "fontweight": "bold"},
+    "does not hold": {"color": "#a11d33", "fontweight": "bold"},
+}
+"""How a verdict is written."""
 
 PAGE = 8.2
 """Width of the picture, inches."""
@@ -106,11 +116,16 @@ def _conditions(cells: Sequence[CellData]) -> str:
 
 def _scaled(cells: Sequence[CellData], name: str) -> Found:
     """The row of Theorem 4.2 in one parameter."""
+
+    def escape(cell: CellData) -> xr.DataArray:
+        # on its way to divergence a run leaves for another reason
+        return cell.analysis["escape_step"].where(cell.analysis["diverged_step"].isnull())
+
     if name in cells[0].together:
-        times = cells[0].analysis["escape_step"].transpose(name, "seed").values
+        times = escape(cells[0]).transpose(name, "seed").values
         values = cells[0].values(name)
     else:
-        times = np.stack([cell.analysis["escape_step"].values for cell in cells])
+        times = np.stack([escape(cell).values for cell in cells])
         values = np.array([cell.value(name) for cell in cells], dtype=np.float64)
     order = np.argsort(values)
     values, times = values[order], times[order]
@@ -190,7 +205,9 @@ def _phase_two(cells: Sequence[CellData]) -> list[Found]:
             continue
         summaries = {cell.learning_rate: cell.analysis for cell in group}
         norm = float(group[0].settings["theta_star_norm"])
-        mine = [claims.gd_convergence(summaries, norm, start)]
+        ratio = group[0].settings["dim"] / group[0].settings["samples"]
+        slowest = float((1 - np.sqrt(ratio)) ** 2)
+        mine = [claims.gd_convergence(summaries, norm, start, slowest)]
         if start == "small":
             mine = [
                 claims.gd_alignment(summaries, norm, "mean"),
@@ -269,9 +286,21 @@ def _markdown(table: list[dict[str, str]], notes: Sequence[str]) -> str:
     return "\n".join([*lines, "", *notes])
 
 
+TYPESET = (
+    (r"\bw_i\b", "wᵢ"),
+    (r"\ba_i\b", "aᵢ"),
+    (r"d\^\{3/2\}", "d√d"),
+    (r"(?<!\w)-(?=\d)", "−"),
+    (r" = ", "\u00a0=\u00a0"),
+    (r" ln(?=\W)", "\u00a0ln"),
+)
+"""Subscripts and minus signs as such, and no line broken around an equals sign or a logarithm."""
+
+
 def _typeset(text: str) -> str:
-    """Subscripts as such, and no line broken around an equals sign."""
-    return text.replace("w_i", "wᵢ").replace("a_i", "aᵢ").replace(" = ", "\u00a0=\u00a0")
+    for plain, typeset in TYPESET:
+        text = re.sub(plain, typeset, text)
+    return text
 
 
 def _picture(table: list[dict[str, str]], notes: Sequence[str]) -> Figure:
@@ -310,10 +339,11 @@ def _picture(table: list[dict[str, str]], notes: Sequence[str]) -> Figure:
         write("claim", y + gap / 2, "\n".join(cell["claim"]), fontweight="bold")
         write("setting", y + gap / 2, entry["statement"], fontweight="bold", color="0.3")
         for name in list(WIDTHS)[1:]:
-            write(name, y + gap / 2 + line, "\n".join(cell[name]))
+            style = VERDICTS[entry[name]] if name == "verdict" else {}
+            write(name, y + gap / 2 + line, "\n".join(cell[name]), **style)
         y += height + gap
     axes.axhline(y, 0.005, 0.995, color="0.6", linewidth=0.4)
-    write("claim", y + gap / 2, "\n".join(notes), color="0.3")
+    write("claim", y + gap / 2, "\n".join(map(_typeset, notes)), color="0.3")
     return figure
 
 
@@ -436,7 +466,7 @@ def draw(cells: Sequence[CellData], options: Options) -> Drawing:
         table.append(entry)
         numbers.append(entry | {"values": "; ".join(f"{k}={v:.6g}" for k, v in row.values.items())})
     metrics = {"claims": float(len(table))}
-    for verdict in ("holds", "holds in part", "not reached", "does not hold"):
+    for verdict in VERDICTS:
         count = sum(entry["verdict"] == verdict for entry in table)
         metrics["claims_" + verdict.replace(" ", "_")] = float(count)
     note = divergence_note([cell for cell in cells if not cell.together])
