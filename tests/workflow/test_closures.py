@@ -143,7 +143,7 @@ def test_no_closure_reaches_into_other_subjects() -> None:
 
 def test_a_simulation_depends_on_the_engine_and_kernel_that_it_takes() -> None:
     engines = {"": "compiled_engine", "torch": "torch_engine", "cuda": "triton_engine"}
-    kernels = {"sgd", "sam", "gd", "oscillate", "linear", "linear_gd"}
+    kernels = {"sgd", "sam", "momentum", "gd", "oscillate", "linear", "linear_gd"}
     for name, reached in reruns.closures()["simulate"].items():
         algorithm, _, backend = name.rstrip(")").partition(" (")
         taken = {e for e in engines.values() if f"labelnoise.simulate.{e}" in reached}
