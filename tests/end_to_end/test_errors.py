@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from labelnoise.workflow.verbs import gpu_found
+
 from .conftest import new_checkout
 
 
@@ -47,12 +49,18 @@ def test_a_diverged_run_is_a_result(tmp_path: Path) -> None:
     }
 
 
-def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["figure2", "--config", "experiments={two_phases: {settings: {backend: cuda}}}"],
+        ["figure3", "--config", "device=cuda"],
+    ],
+)
+def test_a_gpu_that_is_not_there_is_said_before_any_job(tmp_path: Path, asked: list[str]) -> None:
+    if gpu_found():
+        pytest.skip("there is a GPU")
     checkout = new_checkout(tmp_path / "gpu")
-    settings = "{two_phases: {settings: {backend: cuda}}}"
-    output = checkout.snakemake("figure2", "--config", f"experiments={settings}", fails=True)
-    assert "backend cuda finds no NVIDIA GPU here; set backend: compiled" in output
+    output = checkout.snakemake(*asked, fails=True)
+    assert "asks for a GPU, and this machine has none" in output
+    assert "set device: auto" in output
+    assert not list((checkout.folder / "results").rglob("*.nc"))

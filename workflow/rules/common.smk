@@ -29,6 +29,7 @@ from labelnoise.workflow.costs import costs_here
 from labelnoise.workflow.forecast import calm, forecast
 from labelnoise.workflow.recipes import Recipes
 from labelnoise.workflow.sessions import begin
+from labelnoise.workflow.verbs import gpu_found
 
 # nothing of what runs here reports home
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -15,7 +15,18 @@ def say_how_long():
             print(told.before(), file=sys.stderr)
 
 
+def no_gpu():
+    """The first job that asks for a GPU where this machine has none; None: there is no such job."""
+    asking = (job for job in workflow.dag.needrun_jobs() if job.resources.get("gpu"))
+    return None if gpu_found() else next(asking, None)
+
+
 onstart:
+    if workflow.local_exec and (job := no_gpu()):
+        raise WorkflowError(
+            f"{job.rule.name} {job.wildcards} asks for a GPU, and this machine has none (there is no "
+            "nvidia-smi); set device: auto, and backend: compiled where it is cuda"
+        )
     calm(workflow)
     if told := expected(logger.info):
         logger.info(told.before())

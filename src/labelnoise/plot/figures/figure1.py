@@ -291,7 +291,7 @@ def _text(shown: Sequence[Trained]) -> str:
     claims = " ".join(_claim(one, plain) for one in shown[1:])
     rows = [
         f"| τ | test accuracy [%] | test loss | parameters [%] at −{DROP:g} points, merged | "
-        "the same, by magnitude | effective rank | participation ratio |",
+        "the same, pruned by magnitude | effective rank | participation ratio |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in shown:

@@ -109,7 +109,7 @@ def describe_falls(curve: xr.DataArray, parts: Sequence[Stretch], on: str, off: 
     total = fall_numbers(curve, parts)
     text = " and ".join(phrases)
     if len(total) > 1:
-        text += " (one number a stretch"
+        text += " (one number for each interval"
         if min(total.values()) > 0:
             text += f"; {100 * total['fall_on'] / sum(total.values()):.1f} % of the fall {on}"
         text += ")"
