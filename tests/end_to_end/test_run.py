@@ -83,7 +83,7 @@ def test_how_long_it_takes_is_said_within_a_factor_of_one_and_a_half(
                 if seconds is not None:
                     took += seconds
                     thought += costs.seconds(verb, cell, block)
-    assert took > 20
+    assert took > 0
     assert took / 1.5 < thought < took * 1.5
 
 
