@@ -34,4 +34,6 @@ def test_the_archive_is_the_given_one_or_downloaded(tmp_path: Path) -> None:
     assert "Traceback" not in output
     missing = ["--config", "images={cifar10: missing.tar.gz}"]
     output = checkout.snakemake(target, *missing, fails=True)
-    assert "images.cifar10: there is no file missing.tar.gz" in output
+    assert (
+        "images.cifar10: missing.tar.gz is no file; give the path of a CIFAR-10 archive" in output
+    )

@@ -43,6 +43,7 @@ experiments:
     seeds: 1
 figures:
   figure3: {experiments: [few_images_resnet]}  # it compares with tau: 0
+  table1: null  # it does, too
 """
 TRAINED = "results/train/few_images_mlp/tau=0.5/block=0.nc"
 MADE = ("images", "simulate", "train", "analyze", "figures")
